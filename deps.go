@@ -30,7 +30,7 @@ import (
 	_ "golang.org/x/sys/unix"
 	_ "golang.org/x/term"
 	_ "golang.org/x/tools/go/packages"
-	_ "google.golang.org/protobuf/proto"
 	_ "google.golang.org/protobuf/encoding/protojson"
+	_ "google.golang.org/protobuf/proto"
 	_ "pgregory.net/rapid"
 )
