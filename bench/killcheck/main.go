@@ -1,0 +1,222 @@
+// Command killcheck kills a chronik node with SIGKILL again and again under load from several clients and checks after every
+// kill that nothing acknowledged is lost, nothing is invented, nothing that an idempotent producer sent is there twice or out
+// of order, committed group offsets never go back, `chronik wal verify` exits 0 or 4, and Raft's term, vote, commit, log and
+// ConfState are what they were. It prints one JSON line per round and a total; any violation ends it with exit code 1.
+//
+//	go run ./bench/killcheck --bin ./chronik --rounds 100
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const topicName = "killcheck"
+
+type program struct {
+	node   *node
+	ledger *ledger
+	load   *load
+	follow *follow
+	adm    *kadm.Client
+	rng    *rand.Rand
+	killed int
+	torn   int
+	starts []time.Duration
+}
+
+func main() {
+	bin := flag.String("bin", "./chronik", "the chronik binary")
+	dir := flag.String("dir", "", "data directory; default a new one under the temporary directory, removed on success")
+	rounds := flag.Int("rounds", 100, "kills")
+	limit := flag.Duration("for", 0, "end after this time even if rounds are left; 0 = no limit")
+	producers := flag.Int("producers", 8, "producing clients; every fourth without idempotence")
+	partitions := flag.Int("partitions", 6, "partitions of the topic")
+	rate := flag.Duration("pause", 2*time.Millisecond, "pause of a producer between two records")
+	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the kill times")
+	every := flag.Int("check-every", 10, "read everything back after every Nth kill (and at the end)")
+	env := flag.String("env", "", "NAME=VALUE for the broker's environment")
+	flag.Parse()
+	work := *dir
+	if work == "" {
+		tmp, err := os.MkdirTemp("", "killcheck")
+		if err != nil {
+			fatal(err)
+		}
+		work = filepath.Join(tmp, "data")
+	}
+	p, err := setUp(*bin, work, *seed, *env)
+	if err != nil {
+		fatal(err)
+	}
+	fmt.Printf("killcheck: seed %d, data %s\n", *seed, work)
+	if err := p.run(*rounds, *limit, *producers, int32(*partitions), *rate, *every); err != nil {
+		_ = p.node.kill()
+		fatal(fmt.Errorf("%w (seed %d, data kept in %s)", err, *seed, work))
+	}
+	if *dir == "" {
+		_ = os.RemoveAll(filepath.Dir(work))
+	}
+}
+
+func fatal(err error) {
+	fmt.Fprintln(os.Stderr, "killcheck: FAILED:", err)
+	os.Exit(1)
+}
+
+func setUp(bin, dir string, seed uint64, env string) (*program, error) {
+	listen, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	admin, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return nil, err
+	}
+	log, err := os.Create(dir + ".log")
+	if err != nil {
+		return nil, err
+	}
+	n := &node{bin: bin, dir: dir, listen: listen, admin: admin, log: log,
+		// small files and early checkpoints, so that every kind of work is under way when the kill comes
+		settings: []string{"log.segment.bytes=1048576", "chronik.journal.segment.bytes=1048576", "chronik.checkpoint.bytes=4194304"}}
+	if env != "" {
+		n.env = []string{env}
+	}
+	return &program{node: n, ledger: newLedger(), rng: rand.New(rand.NewPCG(seed, 1))}, nil
+}
+
+func (p *program) run(rounds int, limit time.Duration, producers int, partitions int32, rate time.Duration, every int) error {
+	began := time.Now()
+	took, err := p.node.start()
+	if err != nil {
+		return err
+	}
+	p.starts = append(p.starts, took)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(p.node.listen), kgo.MetadataMinAge(50*time.Millisecond))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	p.adm = kadm.NewClient(cl)
+	ctx := context.Background()
+	if resp, err := p.adm.CreateTopic(ctx, partitions, 1, nil, topicName); err != nil || resp.Err != nil {
+		return fmt.Errorf("create topic: %v %v", err, resp.Err)
+	}
+	p.load = &load{ledger: p.ledger, seeds: p.node.listen, topic: topicName, rate: rate}
+	if err := p.load.start(producers); err != nil {
+		return err
+	}
+	if p.follow, err = startFollow(p.node.listen, topicName); err != nil {
+		return err
+	}
+	for round := 1; round <= rounds && (limit == 0 || time.Since(began) < limit); round++ {
+		if err := p.round(ctx, round, round%every == 0); err != nil {
+			return fmt.Errorf("round %d: %w", round, err)
+		}
+	}
+	return p.finish(ctx, producers)
+}
+
+// round lets the load run for a while, kills the node, verifies its directory and starts it again.
+func (p *program) round(ctx context.Context, round int, readBack bool) error {
+	time.Sleep(time.Duration(100+p.rng.IntN(900)) * time.Millisecond)
+	short, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	before, err := p.node.raft(short)
+	if err != nil {
+		return err
+	}
+	acked := p.ledger.ackedCount()
+	if err := p.node.kill(); err != nil {
+		return err
+	}
+	p.killed++
+	code, out := p.node.verify()
+	if code != 0 && code != 4 {
+		return fmt.Errorf("wal verify exits %d after kill -9:\n%s", code, out)
+	}
+	if code == 4 {
+		p.torn++
+	}
+	took, err := p.node.start()
+	if err != nil {
+		return err
+	}
+	p.starts = append(p.starts, took)
+	after, err := p.node.raft(short)
+	if err != nil {
+		return err
+	}
+	if err := sameRaft(before, after); err != nil {
+		return err
+	}
+	fmt.Printf(`{"round":%d,"acked":%d,"verify":%d,"start_ms":%d}`+"\n", round, acked, code, took.Milliseconds())
+	if !readBack {
+		return nil
+	}
+	if err := p.follow.checkCommits(short, p.adm, topicName); err != nil {
+		return err
+	}
+	return p.readBack(ctx, true)
+}
+
+// readBack compares all that the topic holds with the ledger. Under load the read ends at the high watermarks of its start, so
+// records acknowledged before are all due: they are taken from the ledger first.
+func (p *program) readBack(ctx context.Context, underLoad bool) error {
+	ctx, cancel := context.WithTimeout(ctx, 120*time.Second)
+	defer cancel()
+	due := p.ledger
+	if underLoad {
+		due = p.ledger.copyAcked()
+	}
+	read, err := readAll(ctx, p.node.listen, topicName, p.adm)
+	if err != nil {
+		return err
+	}
+	due.takeAttempts(p.ledger)
+	v := due.check(read)
+	line, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	fmt.Println(string(line))
+	if v.bad() {
+		return fmt.Errorf("acknowledged records and the log differ: %s", line)
+	}
+	return nil
+}
+
+// finish stops the load, reads everything once more, stops the node cleanly and verifies what it leaves.
+func (p *program) finish(ctx context.Context, producers int) error {
+	p.load.finish()
+	p.follow.close()
+	if err := p.readBack(ctx, false); err != nil {
+		return err
+	}
+	if err := p.node.stop(); err != nil {
+		return fmt.Errorf("clean stop: %w", err)
+	}
+	if code, out := p.node.verify("--deep"); code != 0 {
+		return fmt.Errorf("wal verify --deep exits %d after a clean stop:\n%s", code, out)
+	}
+	var worst, sum time.Duration
+	for _, s := range p.starts {
+		worst, sum = max(worst, s), sum+s
+	}
+	fmt.Printf("killcheck: %d kills, %d producers, %d records acknowledged, 0 lost, 0 invented, 0 duplicated; verify found a torn tail %d times; start to ready mean %d ms, worst %d ms\n",
+		p.killed, producers, p.ledger.ackedCount(), p.torn, (sum / time.Duration(len(p.starts))).Milliseconds(), worst.Milliseconds())
+	return nil
+}
