@@ -1,0 +1,213 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+)
+
+// fake is a node with two partitions, one of them stopped.
+type fake struct {
+	health Health
+	err    error
+}
+
+func (f *fake) Health() Health { return f.health }
+func (f *fake) Report() any    { return map[string]int{"cut": 1} }
+func (f *fake) Incidents(limit int) (any, error) {
+	return []string{"one"}, f.err
+}
+
+func (f *fake) Snapshot() Snapshot {
+	latency := Histogram{Bounds: []float64{0.001, 0.01}, Counts: []uint64{3, 2, 1}, Sum: 0.5}
+	return Snapshot{
+		NodeID: 7, ClusterID: "c", StartedAt: time.Unix(1000, 0), RecoverySeconds: 0.25,
+		Requests:       []Request{{API: "Produce", Errors: 1, Latency: latency}, {API: "Fetch"}},
+		ProduceRecords: 42,
+		Journal:        Journal{Syncs: 6, SyncLatency: latency},
+		Checkpoint:     Checkpoint{Time: time.Now(), Total: 2},
+		Partitions: []Partition{
+			{Topic: "a", Partition: 0, LogEnd: 10, HighWatermark: 9},
+			{Topic: "a", Partition: 1, Stopped: "corrupt", Command: "chronik wal verify d"},
+		},
+		Groups: map[string]int{"Stable": 1}, Raft: Raft{State: "leader", Term: 3}, Incidents: map[string]int{"undecided": 1},
+	}
+}
+
+// start serves on a free port and returns a function that gets a path.
+func start(t *testing.T) (*Server, func(path string) (int, string)) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(Options{Version: "v1"})
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		if err := s.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return s, func(path string) (int, string) {
+		t.Helper()
+		resp, err := http.Get("http://" + l.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+}
+
+func TestWhileRecovering(t *testing.T) {
+	_, get := start(t)
+	if code, _ := get("/healthz"); code != 200 {
+		t.Errorf("/healthz: %d", code)
+	}
+	for _, path := range []string{"/readyz", "/admin/v1/report", "/admin/v1/incidents", "/admin/v1/partitions"} {
+		if code, body := get(path); code != 503 || !strings.Contains(body, "recovered") {
+			t.Errorf("%s: %d %q", path, code, body)
+		}
+	}
+	if code, body := get("/metrics"); code != 200 || !strings.Contains(body, "chronik_node_ready 0\n") {
+		t.Errorf("/metrics: %d %s", code, body)
+	}
+}
+
+func TestHealth(t *testing.T) {
+	s, get := start(t)
+	for _, c := range []struct {
+		health       Health
+		live, ready  int
+		readyAnswers string
+	}{
+		{Health{Live: true, Ready: true}, 200, 200, "ok\n"},
+		{Health{Live: true, Reasons: []string{"a", "b"}}, 200, 503, "a\nb\n"},
+		{Health{Ready: true, Reasons: []string{"the journal failed"}}, 503, 503, "the journal failed\n"},
+		{Health{}, 503, 503, "not ready\n"},
+	} {
+		s.Attach(&fake{health: c.health})
+		if code, _ := get("/healthz"); code != c.live {
+			t.Errorf("%+v: /healthz %d, want %d", c.health, code, c.live)
+		}
+		if code, body := get("/readyz"); code != c.ready || body != c.readyAnswers {
+			t.Errorf("%+v: /readyz %d %q, want %d %q", c.health, code, body, c.ready, c.readyAnswers)
+		}
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	s, get := start(t)
+	s.Attach(&fake{health: Health{Live: true, Ready: true}})
+	code, body := get("/metrics")
+	if code != 200 {
+		t.Fatalf("%d %s", code, body)
+	}
+	for _, line := range []string{
+		`chronik_build_info{version="v1"} 1`,
+		`chronik_node_info{cluster_id="c",node_id="7"} 1`,
+		`chronik_produce_records_total 42`,
+		`chronik_kafka_request_duration_seconds_bucket{api="Produce",le="0.001"} 3`,
+		`chronik_kafka_request_duration_seconds_bucket{api="Produce",le="0.01"} 5`,
+		`chronik_kafka_request_duration_seconds_bucket{api="Produce",le="+Inf"} 6`,
+		`chronik_kafka_request_duration_seconds_count{api="Fetch"} 0`,
+		`chronik_journal_sync_duration_seconds_sum 0.5`,
+		`chronik_partitions{state="online"} 1`,
+		`chronik_partitions{state="stopped"} 1`,
+		`chronik_partition_stopped{partition="1",topic="a"} 1`,
+		`chronik_log_end_offset{partition="0",topic="a"} 10`,
+		`chronik_raft_is_leader 1`,
+		`chronik_incidents_total{class="undecided"} 1`,
+		`chronik_recovery_duration_seconds 0.25`,
+	} {
+		if !strings.Contains(body, line+"\n") {
+			t.Errorf("/metrics lacks %s", line)
+		}
+	}
+	problems, err := promlint.New(strings.NewReader(body)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("promlint: %s: %s", p.Metric, p.Text)
+	}
+}
+
+// TestCollectorConsistent gathers twice, as the registry's own checks see duplicates and wrong label counts.
+func TestCollectorConsistent(t *testing.T) {
+	s := New(Options{})
+	s.Attach(&fake{})
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(&collector{server: s})
+	for range 2 {
+		if _, err := registry.Gather(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestJSON(t *testing.T) {
+	s, get := start(t)
+	s.Attach(&fake{health: Health{Live: true, Ready: true}})
+	for path, kind := range map[string]string{
+		"/admin/v1/report": "chronik/recovery-report", "/admin/v1/incidents": "chronik/incidents", "/admin/v1/partitions": "chronik/partitions",
+	} {
+		code, body := get(path)
+		var e struct {
+			Kind    string
+			Version int
+			Data    json.RawMessage
+		}
+		if err := json.Unmarshal([]byte(body), &e); err != nil || code != 200 || e.Kind != kind || e.Version != 1 || len(e.Data) < 3 {
+			t.Errorf("%s: %d %s (%v)", path, code, body, err)
+		}
+	}
+	if _, body := get("/admin/v1/partitions"); !strings.Contains(body, `"stopped":"corrupt","command":"chronik wal verify d"`) {
+		t.Errorf("a stopped partition must name its command: %s", body)
+	}
+	s.Attach(&fake{err: errors.New("ledger unreadable")})
+	if code, body := get("/admin/v1/incidents"); code != 500 || !strings.Contains(body, "ledger unreadable") {
+		t.Errorf("%d %s", code, body)
+	}
+	if code, _ := get("/admin/v1/nothing"); code != 404 {
+		t.Errorf("unknown path: %d", code)
+	}
+	if code, body := get("/"); code != 200 || !strings.Contains(body, "/metrics") {
+		t.Errorf("index: %d %s", code, body)
+	}
+}
+
+func TestReadOnly(t *testing.T) {
+	s := New(Options{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = s.Serve(l) }()
+	defer func() { _ = s.Shutdown(context.Background()) }()
+	resp, err := http.Post("http://"+l.Addr().String()+"/readyz", "text/plain", strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST: %d", resp.StatusCode)
+	}
+}

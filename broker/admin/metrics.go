@@ -1,0 +1,200 @@
+package admin
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// collector turns one Snapshot into metrics per scrape.
+type collector struct {
+	server *Server
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("chronik_"+name, help, labels, nil)
+}
+
+// Metrics of the node. Names end in their unit; _total are counters from the start of the process.
+var (
+	descBuild       = desc("build_info", "1, with the version as a label.", "version")
+	descLive        = desc("node_live", "1 while the node works; 0 asks for a restart.")
+	descReady       = desc("node_ready", "1 while requests are served.")
+	descNode        = desc("node_info", "1, with node id and cluster id as labels.", "node_id", "cluster_id")
+	descStarted     = desc("node_start_time_seconds", "Unix time of the start.")
+	descRecovery    = desc("recovery_duration_seconds", "Time that boot recovery took.")
+	descConnections = desc("kafka_connections", "Open Kafka connections.")
+	descAccepted    = desc("kafka_connections_accepted_total", "Kafka connections accepted.")
+	descErrors      = desc("kafka_request_errors_total", "Requests answered with an error code.", "api")
+	descInFlight    = desc("kafka_requests_in_flight", "Requests read and not yet answered.", "api")
+	descLatency     = desc("kafka_request_duration_seconds", "Time from request read to response written.", "api")
+
+	descProduceBytes   = desc("produce_bytes_total", "Bytes of record batches appended.")
+	descProduceRecords = desc("produce_records_total", "Records appended.")
+	descProduceBatches = desc("produce_batches_total", "Record batches appended.")
+	descFetchBytes     = desc("fetch_bytes_total", "Bytes of record batches returned to fetches.")
+
+	descSyncs       = desc("journal_syncs_total", "Syncs of the journal.")
+	descGroups      = desc("journal_groups_total", "Commit groups written.")
+	descFrames      = desc("journal_frames_total", "Frames written.")
+	descBytes       = desc("journal_bytes_total", "Bytes written to the journal, with framing and padding.")
+	descSyncLatency = desc("journal_sync_duration_seconds", "Time of one write and sync of a commit group.")
+	descQueue       = desc("journal_queue_bytes", "Bytes enqueued and not yet synced.")
+	descLiveBytes   = desc("journal_live_bytes", "Bytes of journal that recovery would have to read.")
+	descMaxBytes    = desc("journal_max_bytes", "Live bytes at which producers wait for a checkpoint.")
+	descSyncedLSN   = desc("journal_synced_lsn", "Highest durable log sequence number.")
+	descNextLSN     = desc("journal_next_lsn", "Log sequence number that the next frame gets.")
+
+	descCheckpointAge   = desc("checkpoint_age_seconds", "Time since the newest checkpoint.")
+	descCheckpointLSN   = desc("checkpoint_lsn", "Log sequence number up to which partition files hold everything.")
+	descCheckpointTotal = desc("checkpoints_total", "Checkpoints taken.")
+	descTail            = desc("tail_memory_bytes", "Records held in memory, newer than the partition files.")
+	descTailLimit       = desc("tail_memory_limit_bytes", "Limit of tail_memory_bytes.")
+	descDiskFree        = desc("disk_free_bytes", "Bytes free on the file system of the data directory.")
+	descDiskTotal       = desc("disk_size_bytes", "Size of the file system of the data directory.")
+
+	descPartitions = desc("partitions", "Partitions on this node, by state (online, stopped).", "state")
+	descLogSize    = desc("log_size_bytes", "Bytes of a partition's log.", "topic", "partition")
+	descLogStart   = desc("log_start_offset", "First offset of a partition.", "topic", "partition")
+	descWatermark  = desc("log_high_watermark", "Offset below which consumers can read.", "topic", "partition")
+	descLogEnd     = desc("log_end_offset", "Offset that the next record gets.", "topic", "partition")
+	descEpoch      = desc("log_leader_epoch", "Leader epoch of a partition.", "topic", "partition")
+	descStopped    = desc("partition_stopped", "1 for a partition that damage stopped.", "topic", "partition")
+
+	descGroupCount = desc("consumer_groups", "Consumer groups, by state.", "state")
+	descRaftLeader = desc("raft_is_leader", "1 while this node leads the metadata group.")
+	descTerm       = desc("raft_term", "Raft term.")
+	descCommit     = desc("raft_commit_index", "Highest committed Raft index.")
+	descApplied    = desc("raft_applied_index", "Highest applied Raft index.")
+	descLast       = desc("raft_last_index", "Highest Raft index in the log.")
+	descSnapshot   = desc("raft_snapshot_index", "Raft index of the newest snapshot.")
+	descIncidents  = desc("incidents_total", "Incidents recorded since start, by class.", "class")
+)
+
+// Describe announces nothing: which series exist depends on the node.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect publishes the node's snapshot.
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	m := sink{ch}
+	h := c.server.health()
+	m.gauge(descBuild, 1, c.server.version)
+	m.gauge(descLive, truth(h.Live))
+	m.gauge(descReady, truth(h.Live && h.Ready))
+	n := c.server.node()
+	if n == nil {
+		return
+	}
+	s := n.Snapshot()
+	m.gauge(descNode, 1, strconv.Itoa(int(s.NodeID)), s.ClusterID)
+	m.gauge(descStarted, float64(s.StartedAt.UnixMilli())/1000)
+	m.gauge(descRecovery, s.RecoverySeconds)
+	m.gauge(descTail, float64(s.TailBytes))
+	m.gauge(descTailLimit, float64(s.TailLimit))
+	m.gauge(descDiskFree, float64(s.DiskFree))
+	m.gauge(descDiskTotal, float64(s.DiskTotal))
+	for state, count := range s.Groups {
+		m.gauge(descGroupCount, float64(count), state)
+	}
+	for class, count := range s.Incidents {
+		m.counter(descIncidents, uint64(count), class)
+	}
+	m.traffic(&s)
+	m.journal(&s)
+	m.partitions(s.Partitions)
+	m.raft(s.Raft)
+}
+
+// sink hands constant metrics to Prometheus.
+type sink struct {
+	ch chan<- prometheus.Metric
+}
+
+func (m sink) gauge(d *prometheus.Desc, v float64, labels ...string) {
+	m.ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+}
+
+func (m sink) counter(d *prometheus.Desc, v uint64, labels ...string) {
+	m.ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+}
+
+func (m sink) histogram(d *prometheus.Desc, h Histogram, labels ...string) {
+	buckets := make(map[float64]uint64, len(h.Bounds))
+	var count uint64
+	for i, n := range h.Counts {
+		count += n
+		if i < len(h.Bounds) {
+			buckets[h.Bounds[i]] = count
+		}
+	}
+	m.ch <- prometheus.MustNewConstHistogram(d, count, h.Sum, buckets, labels...)
+}
+
+func (m sink) traffic(s *Snapshot) {
+	m.gauge(descConnections, float64(s.Connections))
+	m.counter(descAccepted, s.ConnectionsTotal)
+	m.counter(descProduceBytes, s.ProduceBytes)
+	m.counter(descProduceRecords, s.ProduceRecords)
+	m.counter(descProduceBatches, s.ProduceBatches)
+	m.counter(descFetchBytes, s.FetchBytes)
+	for _, r := range s.Requests {
+		m.counter(descErrors, r.Errors, r.API)
+		m.gauge(descInFlight, float64(r.InFlight), r.API)
+		m.histogram(descLatency, r.Latency, r.API)
+	}
+}
+
+func (m sink) journal(s *Snapshot) {
+	j := s.Journal
+	m.counter(descSyncs, j.Syncs)
+	m.counter(descGroups, j.Groups)
+	m.counter(descFrames, j.Frames)
+	m.counter(descBytes, j.Bytes)
+	m.histogram(descSyncLatency, j.SyncLatency)
+	m.gauge(descQueue, float64(j.QueueBytes))
+	m.gauge(descLiveBytes, float64(j.LiveBytes))
+	m.gauge(descMaxBytes, float64(j.MaxBytes))
+	m.gauge(descSyncedLSN, float64(j.SyncedLSN))
+	m.gauge(descNextLSN, float64(j.NextLSN))
+	m.counter(descCheckpointTotal, s.Checkpoint.Total)
+	m.gauge(descCheckpointLSN, float64(s.Checkpoint.LSN))
+	if !s.Checkpoint.Time.IsZero() {
+		m.gauge(descCheckpointAge, time.Since(s.Checkpoint.Time).Seconds())
+	}
+}
+
+func (m sink) partitions(all []Partition) {
+	stopped := 0
+	for i := range all {
+		p := &all[i]
+		number := strconv.Itoa(int(p.Partition))
+		m.gauge(descLogSize, float64(p.SizeBytes), p.Topic, number)
+		m.gauge(descLogStart, float64(p.LogStart), p.Topic, number)
+		m.gauge(descWatermark, float64(p.HighWatermark), p.Topic, number)
+		m.gauge(descLogEnd, float64(p.LogEnd), p.Topic, number)
+		m.gauge(descEpoch, float64(p.LeaderEpoch), p.Topic, number)
+		if p.Stopped != "" {
+			stopped++
+			m.gauge(descStopped, 1, p.Topic, number)
+		}
+	}
+	m.gauge(descPartitions, float64(len(all)-stopped), "online")
+	m.gauge(descPartitions, float64(stopped), "stopped")
+}
+
+func (m sink) raft(r Raft) {
+	m.gauge(descRaftLeader, truth(r.State == "leader"))
+	m.gauge(descTerm, float64(r.Term))
+	m.gauge(descCommit, float64(r.Commit))
+	m.gauge(descApplied, float64(r.Applied))
+	m.gauge(descLast, float64(r.LastIndex))
+	m.gauge(descSnapshot, float64(r.SnapshotApplied))
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

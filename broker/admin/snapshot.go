@@ -1,0 +1,86 @@
+package admin
+
+import "time"
+
+// Snapshot is every figure of a node at one moment. Counters count from the start of the process.
+type Snapshot struct {
+	NodeID    int32
+	ClusterID string
+
+	RecoverySeconds float64   // from the lock to the end of boot recovery
+	StartedAt       time.Time // of the process
+
+	Connections      int    // open Kafka connections
+	ConnectionsTotal uint64 // accepted since start
+	Requests         []Request
+
+	ProduceBytes, ProduceRecords, ProduceBatches uint64
+	FetchBytes                                   uint64
+
+	Journal    Journal
+	Checkpoint Checkpoint
+
+	TailBytes, TailLimit int64 // memory that holds records newer than the partition files
+	DiskFree, DiskTotal  int64 // bytes of the file system under the data directory
+
+	Partitions []Partition
+	Groups     map[string]int // consumer groups by state
+	Raft       Raft
+	Incidents  map[string]int // incidents of the ledger since start, by class
+}
+
+// Request counts one Kafka API.
+type Request struct {
+	API      string // Kafka's name, such as Produce
+	Errors   uint64 // answered with an error code at the top level or for a part
+	InFlight int
+	Latency  Histogram // seconds from the last byte read to the response handed to the socket
+}
+
+// Histogram has cumulative-free buckets: Counts[i] is the number of values in (Bounds[i-1], Bounds[i]]; one more count is above the last
+// bound.
+type Histogram struct {
+	Bounds []float64 // upper bounds, rising
+	Counts []uint64  // len(Bounds)+1, or nil if nothing was measured
+	Sum    float64
+}
+
+// Journal is the write-ahead log.
+type Journal struct {
+	Syncs, Groups, Frames, Bytes uint64
+	SyncLatency                  Histogram // seconds
+	QueueBytes                   int64     // enqueued, not yet synced
+	LiveBytes                    int64     // needed by recovery: not yet behind a checkpoint
+	MaxBytes                     int64     // producers wait at this many live bytes
+	SyncedLSN, NextLSN           uint64
+}
+
+// Checkpoint is the newest checkpoint.
+type Checkpoint struct {
+	LSN   uint64
+	Time  time.Time // zero if none since start
+	Total uint64    // taken since start
+}
+
+// Partition is one partition's log.
+type Partition struct {
+	Topic         string `json:"topic"`
+	TopicID       string `json:"topic_id,omitempty"`
+	Partition     int32  `json:"partition"`
+	Leader        int32  `json:"leader"`
+	LeaderEpoch   int32  `json:"leader_epoch"`
+	LogStart      int64  `json:"log_start_offset"`
+	HighWatermark int64  `json:"high_watermark"`
+	LogEnd        int64  `json:"log_end_offset"`
+	SizeBytes     int64  `json:"size_bytes"`
+	Stopped       string `json:"stopped,omitempty"` // why it serves nothing; empty if it serves
+	Command       string `json:"command,omitempty"` // what to run if it is stopped
+}
+
+// Raft is the metadata group.
+type Raft struct {
+	State                      string // leader, follower, candidate
+	Leader                     uint64 // Raft member id, 0 if unknown
+	Term, Commit, Applied      uint64
+	LastIndex, SnapshotApplied uint64
+}
