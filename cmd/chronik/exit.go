@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"chronik.dev/chronik/broker/vfs"
+)
+
+// Exit codes of the whole binary. Where several apply to what a command found, the gravest decides: I/O error over corruption over
+// undecided over torn.
+const (
+	exitClean       = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitCorrupt     = 3
+	exitTorn        = 4
+	exitRunning     = 5
+	exitIO          = 6
+	exitRefused     = 7
+	exitStale       = 8
+	exitNoSpace     = 9
+	exitUndecided   = 10
+	exitUnreachable = 11
+	exitNotFound    = 12
+	exitDenied      = 13
+	exitTimeout     = 14
+	exitVersion     = 15
+)
+
+// exitTable explains the codes to people.
+var exitTable = []struct {
+	code    int
+	meaning string
+}{
+	{exitClean, "clean or done"},
+	{exitFailed, "failed; the message says why"},
+	{exitUsage, "usage: unknown command, flag or argument"},
+	{exitCorrupt, "corruption found"},
+	{exitTorn, "a torn tail only: an interrupted write that was never acknowledged; the node cuts it at its next start"},
+	{exitRunning, "the node is running and holds the directory's lock (read-only commands take --live)"},
+	{exitIO, "I/O error: the device or file system failed to read or write"},
+	{exitRefused, "refused by a safety rule"},
+	{exitStale, "the plan is stale: its inputs changed"},
+	{exitNoSpace, "no space left"},
+	{exitUndecided, "an undecided range only: an interrupted write, or damage to a group that may have been acknowledged"},
+	{exitUnreachable, "unreachable: nobody listens at the address"},
+	{exitNotFound, "not found"},
+	{exitDenied, "denied by permissions"},
+	{exitTimeout, "timed out"},
+	{exitVersion, "unknown format version: written by a newer chronik"},
+}
+
+// exitError is an error that knows its exit code. An empty message prints nothing: the command said everything already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+// usage marks err as the user's mistake.
+func usage(err error) error { return &exitError{code: exitUsage, err: err} }
+
+// usagef is usage(fmt.Errorf(...)).
+func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
+
+// exitCode decides the exit code of an error, once for all commands.
+func exitCode(err error) int {
+	var known *exitError
+	if errors.As(err, &known) {
+		return known.code
+	}
+	for _, c := range []struct {
+		cause error
+		code  int
+	}{
+		{vfs.ErrLocked, exitRunning},
+		{syscall.ENOSPC, exitNoSpace},
+		{syscall.EIO, exitIO},
+		{syscall.ECONNREFUSED, exitUnreachable},
+		{fs.ErrNotExist, exitNotFound},
+		{fs.ErrPermission, exitDenied},
+		{syscall.EROFS, exitDenied},
+		{context.DeadlineExceeded, exitTimeout},
+		{os.ErrDeadlineExceeded, exitTimeout},
+	} {
+		if errors.Is(err, c.cause) {
+			return c.code
+		}
+	}
+	return exitFailed
+}
+
+// newExitCodes is a help topic: chronik help exit-codes.
+func newExitCodes() *cobra.Command {
+	var text strings.Builder
+	text.WriteString("Exit codes of every command:\n\n")
+	for _, e := range exitTable {
+		fmt.Fprintf(&text, "  %2d  %s\n", e.code, e.meaning)
+	}
+	text.WriteString("\nThe gravest finding decides: 6 over 3 over 10 over 4.\n")
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: text.String()}
+}
