@@ -1,0 +1,40 @@
+package config
+
+// topicSchema are the keys of a topic. Those with only() accept what is true here and refuse the rest.
+var topicSchema = []*Key{
+	key("cleanup.policy", List, "delete", "How old records go: delete. Internal topics say compact.", from("log.cleanup.policy"), oneOf("delete", "compact")),
+	key("retention.ms", Long, "604800000", "Age at which closed segments are deleted, -1 = never.", from("log.retention.ms", "log.retention.minutes", "log.retention.hours"), atLeast(-1)),
+	key("retention.bytes", Long, "-1", "Size of a partition above which its oldest segments are deleted, -1 = no limit.", from("log.retention.bytes"), atLeast(-1)),
+	key("segment.bytes", Int, "1073741824", "Size at which a segment is closed.", from("log.segment.bytes"), atLeast(mib)),
+	key("segment.ms", Long, "604800000", "Age at which a segment is closed.", from("log.roll.ms", "log.roll.hours"), atLeast(1)),
+	key("segment.index.bytes", Int, "10485760", "Size of an index at which its segment is closed.", from("log.index.size.max.bytes"), atLeast(4)),
+	key("index.interval.bytes", Int, "4096", "Bytes of log between two index entries.", from("log.index.interval.bytes"), atLeast(0)),
+	key("max.message.bytes", Int, "1048588", "Largest record batch, as sent.", from("message.max.bytes"), atLeast(0)),
+	key("min.insync.replicas", Int, "1", "In-sync replicas that acks=all needs.", from("min.insync.replicas"), atLeast(1)),
+	key("message.timestamp.type", String, "CreateTime", "Whose clock stamps records.", from("log.message.timestamp.type"), oneOf("CreateTime", "LogAppendTime")),
+	key("message.timestamp.before.max.ms", Long, "9223372036854775807", "How far a record's time may lie in the past.", from("log.message.timestamp.before.max.ms"), atLeast(0)),
+	key("message.timestamp.after.max.ms", Long, "3600000", "How far a record's time may lie in the future.", from("log.message.timestamp.after.max.ms"), atLeast(0)),
+	key("delete.retention.ms", Long, "86400000", "How long a tombstone stays in a compacted topic.", from("log.cleaner.delete.retention.ms"), atLeast(0)),
+	key("compression.type", String, "producer", "Batches keep the codec of the producer.", from("compression.type"), only("producer", "batches are stored as they were sent")),
+	key("flush.messages", Long, "9223372036854775807", "Met by any value: every record is synced before it is acknowledged.", from("log.flush.interval.messages"), atLeast(1)),
+	key("flush.ms", Long, "9223372036854775807", "Met by any value: every record is synced before it is acknowledged.", from("log.flush.interval.ms"), atLeast(0)),
+
+	// set by common tools; one value is true here
+	key("unclean.leader.election.enable", Boolean, "false", "Only in-sync replicas become leader.", from("unclean.leader.election.enable"), only("false", "a leader is always an in-sync replica")),
+	key("preallocate", Boolean, "false", "Segments grow as they are written.", from("log.preallocate"), only("false", "segments grow as they are written")),
+	key("segment.jitter.ms", Long, "0", "Segments are closed without jitter.", only("0", "segments are closed without jitter")),
+	key("min.compaction.lag.ms", Long, "0", "The cleaner takes closed segments of any age.", only("0", "the cleaner takes closed segments of any age")),
+	key("max.compaction.lag.ms", Long, "9223372036854775807", "No age forces the cleaner.", only("9223372036854775807", "no age forces the cleaner")),
+	key("min.cleanable.dirty.ratio", Double, "0.5", "The cleaner does not weigh segments by ratio.", unlisted, only("0.5", "the cleaner does not weigh segments by ratio")),
+	key("file.delete.delay.ms", Long, "60000", "Files of deleted segments go at the next checkpoint.", unlisted, only("60000", "files of deleted segments go at the next checkpoint")),
+	key("remote.storage.enable", Boolean, "false", "There is no tiered storage.", only("false", "there is no tiered storage")),
+	key("remote.copy.disable", Boolean, "false", "There is no tiered storage.", unlisted, only("false", "there is no tiered storage")),
+	key("remote.log.delete.on.disable", Boolean, "false", "There is no tiered storage.", unlisted, only("false", "there is no tiered storage")),
+	key("local.retention.ms", Long, "-2", "There is no tiered storage: local retention is retention.", unlisted, only("-2", "there is no tiered storage; set retention.ms")),
+	key("local.retention.bytes", Long, "-2", "There is no tiered storage: local retention is retention.", unlisted, only("-2", "there is no tiered storage; set retention.bytes")),
+	key("compression.gzip.level", Int, "-1", "Batches are never compressed again.", unlisted, only("-1", "batches are stored as they were sent")),
+	key("compression.lz4.level", Int, "9", "Batches are never compressed again.", unlisted, only("9", "batches are stored as they were sent")),
+	key("compression.zstd.level", Int, "3", "Batches are never compressed again.", unlisted, only("3", "batches are stored as they were sent")),
+	key("leader.replication.throttled.replicas", List, "", "Replication is not throttled.", unlisted, only("", "replication is not throttled")),
+	key("follower.replication.throttled.replicas", List, "", "Replication is not throttled.", unlisted, only("", "replication is not throttled")),
+}
