@@ -12,6 +12,7 @@ import (
 // TestConformance runs the same calls on the host's disk and on the one in memory.
 func TestConformance(t *testing.T) {
 	t.Run("OS", func(t *testing.T) { conform(t, OS, t.TempDir()) })
+	t.Run("Mem", func(t *testing.T) { conform(t, NewMem(1), "/data") })
 }
 
 func must(t testing.TB, err error) {
