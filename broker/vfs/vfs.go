@@ -1,5 +1,8 @@
 // Package vfs is the disk as chronik sees it: one small interface behind which stand the operating system (OS), a disk in memory that
 // can lose power (Mem) and a disk that fails on demand (Faulty). Everything durable goes through it, so every crash can be rehearsed.
+//
+// What is durable, on each of them: file content and size after File.Sync or SyncFS, or after WriteAt on a DSync file; names after SyncDir or
+// SyncFS. Mem loses everything else piece by piece (see Mem.CrashClone), which is harsher than any file system in use.
 package vfs
 
 import (
