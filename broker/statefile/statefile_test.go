@@ -289,7 +289,7 @@ func TestCrash(t *testing.T) {
 		crash(vfs.Op{})
 	}
 	t.Logf("%d crash states", states)
-	if states < 1000 {
+	if states < 800 {
 		t.Fatalf("only %d crash states", states)
 	}
 }
