@@ -87,6 +87,7 @@ func New(o Options) *Server {
 	mux.HandleFunc("GET /admin/v1/report", s.report)
 	mux.HandleFunc("GET /admin/v1/incidents", s.incidents)
 	mux.HandleFunc("GET /admin/v1/partitions", s.partitions)
+	mux.HandleFunc("GET /admin/v1/raft", s.raft)
 	mux.HandleFunc("GET /{$}", index)
 	s.http = &http.Server{
 		Handler:           mux,
@@ -175,6 +176,10 @@ func (s *Server) partitions(w http.ResponseWriter, _ *http.Request) {
 	s.withNode(w, "partitions", func(n Source) (any, error) { return n.Snapshot().Partitions, nil })
 }
 
+func (s *Server) raft(w http.ResponseWriter, _ *http.Request) {
+	s.withNode(w, "raft", func(n Source) (any, error) { return n.Snapshot().Raft, nil })
+}
+
 // withNode answers with the versioned envelope that all JSON of chronik has: kind, version, then the items.
 func (s *Server) withNode(w http.ResponseWriter, kind string, get func(Source) (any, error)) {
 	n := s.node()
@@ -206,5 +211,5 @@ type envelope struct {
 
 func index(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprint(w, "chronik admin endpoint\n\n/metrics\n/healthz\n/readyz\n/admin/v1/report\n/admin/v1/incidents\n/admin/v1/partitions\n")
+	fmt.Fprint(w, "chronik admin endpoint\n\n/metrics\n/healthz\n/readyz\n/admin/v1/report\n/admin/v1/incidents\n/admin/v1/partitions\n/admin/v1/raft\n")
 }

@@ -168,6 +168,7 @@ func TestJSON(t *testing.T) {
 	s.Attach(&fake{health: Health{Live: true, Ready: true}})
 	for path, kind := range map[string]string{
 		"/admin/v1/report": "chronik/recovery-report", "/admin/v1/incidents": "chronik/incidents", "/admin/v1/partitions": "chronik/partitions",
+		"/admin/v1/raft": "chronik/raft",
 	} {
 		code, body := get(path)
 		var e struct {

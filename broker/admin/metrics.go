@@ -189,7 +189,7 @@ func (m sink) raft(r Raft) {
 	m.gauge(descCommit, float64(r.Commit))
 	m.gauge(descApplied, float64(r.Applied))
 	m.gauge(descLast, float64(r.LastIndex))
-	m.gauge(descSnapshot, float64(r.SnapshotApplied))
+	m.gauge(descSnapshot, float64(r.Snapshot))
 }
 
 func truth(b bool) float64 {

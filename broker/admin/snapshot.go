@@ -77,10 +77,25 @@ type Partition struct {
 	Command       string `json:"command,omitempty"` // what to run if it is stopped
 }
 
-// Raft is the metadata group.
+// Raft is the metadata group as it is now.
 type Raft struct {
-	State                      string // leader, follower, candidate
-	Leader                     uint64 // Raft member id, 0 if unknown
-	Term, Commit, Applied      uint64
-	LastIndex, SnapshotApplied uint64
+	State     string         `json:"state"`  // leader, follower, candidate
+	Leader    uint64         `json:"leader"` // Raft member id, 0 if unknown
+	Term      uint64         `json:"term"`
+	Vote      uint64         `json:"vote"`
+	Commit    uint64         `json:"commit"`
+	Applied   uint64         `json:"applied"`
+	LastIndex uint64         `json:"last_index"`
+	Snapshot  uint64         `json:"snapshot_index"`
+	ConfState string         `json:"conf_state"`
+	Recovered *RecoveredRaft `json:"recovered,omitempty"`
+}
+
+// RecoveredRaft is what the disk held at this start, before the node campaigned.
+type RecoveredRaft struct {
+	Term      uint64 `json:"term"`
+	Vote      uint64 `json:"vote"`
+	Commit    uint64 `json:"commit"`
+	LastIndex uint64 `json:"last_index"`
+	ConfState string `json:"conf_state"`
 }
