@@ -144,8 +144,10 @@ func (n *node) raft(ctx context.Context) (*raftState, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("admin endpoint: %s", resp.Status)
 	}
-	var s raftState
-	return &s, json.NewDecoder(resp.Body).Decode(&s)
+	var answer struct {
+		Data raftState `json:"data"`
+	}
+	return &answer.Data, json.NewDecoder(resp.Body).Decode(&answer)
 }
 
 // sameRaft says what of the Raft state that was seen before a kill is not there after it.
