@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -97,4 +99,13 @@ func newIdentity(o Options) (Identity, error) {
 		}
 	}
 	return id, errors.New("draw an id: the random source gives zeros")
+}
+
+// MarshalJSON writes the directory id as hexadecimal digits.
+func (id Identity) MarshalJSON() ([]byte, error) {
+	type plain Identity
+	return json.Marshal(struct {
+		plain
+		DirectoryID string `json:"directoryId"`
+	}{plain(id), hex.EncodeToString(id.DirectoryID[:])})
 }
