@@ -41,7 +41,7 @@ func TestLedger(t *testing.T) {
 	other := first
 	other.Partition = 3
 	other.Message = strings.Repeat("long\x00", 20000)
-	id, err = d.Report(other)
+	_, err = d.Report(other)
 	must(t, err)
 	must(t, d.Close())
 
