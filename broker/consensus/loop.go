@@ -26,6 +26,7 @@ type loop struct {
 	queued   []*proposal          // not yet taken by raft
 	proposed []*proposal          // taken by raft, index not yet known, in order
 	waiting  map[uint64]*proposal // by index
+	replies  []reply              // of entries applied in this Ready; sent when the status shows them
 
 	taken      uint64 // index of the newest snapshot
 	takenBytes uint64 // bytes of entries applied since
@@ -43,6 +44,11 @@ type proposal struct {
 type answer struct {
 	result metadata.Result
 	err    error
+}
+
+type reply struct {
+	to *proposal
+	answer
 }
 
 // serve runs until stop or failure.
@@ -147,7 +153,15 @@ func (n *Node) handle(rd raft.Ready) error {
 		}
 	}
 	n.raw.Advance(rd)
-	return n.maybeSnapshot()
+	if err := n.maybeSnapshot(); err != nil {
+		return err
+	}
+	n.publish()
+	for _, r := range n.replies {
+		r.to.answer <- r.answer
+	}
+	n.replies = n.replies[:0]
+	return nil
 }
 
 // number learns the indexes of this leader's proposals: raft hands them out in the order in which it took them.
@@ -185,6 +199,9 @@ func (n *Node) abandon() {
 	for _, p := range n.waiting {
 		p.answer <- answer{err: err}
 	}
+	for _, r := range n.replies {
+		r.to.answer <- r.answer
+	}
 }
 
 // apply applies one committed entry and answers its proposer.
@@ -209,9 +226,9 @@ func (n *Node) apply(e *raftpb.Entry) error {
 	if p := n.waiting[index]; p != nil {
 		delete(n.waiting, index)
 		if p.term == e.GetTerm() {
-			p.answer <- answer{result: res}
+			n.replies = append(n.replies, reply{p, answer{result: res}})
 		} else {
-			p.answer <- answer{err: &NotLeaderError{Pending: true}}
+			n.replies = append(n.replies, reply{p, answer{err: &NotLeaderError{Pending: true}}})
 		}
 	}
 	return nil

@@ -2,29 +2,233 @@ package raftlog
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+
+	"chronik.dev/chronik/broker/statefile"
+	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
 )
 
-type disk struct{}
+// Names inside Dir.
+const (
+	snapDir  = "snapshots"
+	hardBase = "hardstate"
+)
 
-// Create founds the state of a group in an empty or missing directory.
-func Create(o Options, f Founding) (*Storage, error) { return nil, errors.New("not yet") }
+// saveChunk is the number of payload bytes after which Save begins another group.
+const saveChunk = 512 << 10
 
-// Open reads the state and repairs what is safely repaired. ErrMissing or *DamageError: nothing was changed.
-func Open(o Options) (*Storage, *Report, error) { return nil, nil, errors.New("not yet") }
+// resetEntry is the entry type, in the frame's epoch field, of the frame that says: a snapshot from the leader replaced the log before it.
+const resetEntry = -1
 
-// Inspect reads the state and changes nothing.
-func Inspect(o Options) (*Report, error) { return nil, errors.New("not yet") }
-
-// Save makes durable what a Ready asks for.
-func (s *Storage) Save(rd raft.Ready) error { return errors.New("not yet") }
-
-// CreateSnapshot makes a snapshot durable and compacts the log up to the snapshot before it.
-func (s *Storage) CreateSnapshot(index uint64, cs *raftpb.ConfState, data []byte) error {
-	return errors.New("not yet")
+// disk is the durable side of a Storage. Only the Ready loop touches it.
+type disk struct {
+	o      Options
+	wal    *wal.Log
+	state  *statefile.File
+	kept   []snapFile // the two newest snapshots, newest last, without their data
+	reset  wal.LSN    // of the reset frame that belongs to a kept snapshot, 0 if none
+	synced wal.LSN    // newest LSN known durable
+	stored uint64     // commit in the state file
+	failed error
 }
 
-// Close ends the log cleanly.
-func (s *Storage) Close() error { return nil }
+// Save makes durable what a Ready asks for, in the order: snapshot file; entries; a marker; both HardState copies if term or vote changed. A
+// Ready that only moves the commit index writes nothing. After an error the Storage accepts nothing more and the node must stop.
+func (s *Storage) Save(rd raft.Ready) error {
+	if s.failed != nil {
+		return s.failed
+	}
+	if err := s.save(rd); err != nil {
+		s.failed = fmt.Errorf("raft log %s: %w", s.o.Dir, err)
+		return s.failed
+	}
+	return nil
+}
+
+func (s *Storage) save(rd raft.Ready) error {
+	hard := s.hard
+	if !raft.IsEmptyHardState(rd.HardState) {
+		hard = &raftpb.HardState{Term: new(rd.GetTerm()), Vote: new(rd.GetVote()), Commit: new(rd.GetCommit())}
+	}
+	voted := hard.GetTerm() != s.hard.GetTerm() || hard.GetVote() != s.hard.GetVote()
+	note := wal.Note{hard.GetTerm(), hard.GetVote(), hard.GetCommit(), s.state.Seq()}
+	if voted {
+		note[3]++
+	}
+	var frames []wal.Frame
+	if !raft.IsEmptySnap(rd.Snapshot) {
+		m := rd.Snapshot.GetMetadata()
+		f := snapFile{install: true, baseIndex: m.GetIndex(), baseTerm: m.GetTerm(), snapshot: rd.Snapshot}
+		if err := s.writeSnapshot(f); err != nil {
+			return err
+		}
+		frames = append(frames, resetFrame(m))
+	}
+	for _, e := range rd.Entries {
+		frames = append(frames, wal.Frame{Type: wal.RaftEntry, Epoch: int32(e.GetType()), First: int64(e.GetIndex()), Last: int64(e.GetTerm()), Payload: e.GetData()})
+	}
+	last, err := s.appendAll(frames, note)
+	if err != nil {
+		return err
+	}
+	if voted {
+		if err := s.state.Store(encodeHard(hard, uint64(s.synced))); err != nil {
+			return err
+		}
+		s.stored = hard.GetCommit()
+	}
+	if err := s.accept(rd, hard, last-wal.LSN(len(frames))+1); err != nil || raft.IsEmptySnap(rd.Snapshot) {
+		return err
+	}
+	return s.free()
+}
+
+// resetFrame is the frame that belongs to a snapshot from the leader.
+func resetFrame(m *raftpb.SnapshotMetadata) wal.Frame {
+	return wal.Frame{Type: wal.RaftEntry, Epoch: resetEntry, First: int64(m.GetIndex()), Last: int64(m.GetTerm())}
+}
+
+// appendAll writes frames as groups of bounded size, each synced, and a marker behind the last. It returns the last LSN.
+func (s *Storage) appendAll(frames []wal.Frame, note wal.Note) (last wal.LSN, err error) {
+	for len(frames) > 0 {
+		n, size := 0, 0
+		for n < len(frames) && (n == 0 || size+len(frames[n].Payload) <= saveChunk) {
+			size += len(frames[n].Payload)
+			n++
+		}
+		if last, err = s.wal.AppendSync(frames[:n], note, n == len(frames)); err != nil {
+			return 0, err
+		}
+		s.synced, frames = last, frames[n:]
+	}
+	return last, nil
+}
+
+// accept shows raft what is now durable. The first frame of the Ready has the LSN first.
+func (s *Storage) accept(rd raft.Ready, hard *raftpb.HardState, first wal.LSN) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hard = hard
+	if !raft.IsEmptySnap(rd.Snapshot) {
+		m := rd.Snapshot.GetMetadata()
+		s.snapshot = rd.Snapshot
+		s.log = entryLog{baseIndex: m.GetIndex(), baseTerm: m.GetTerm()}
+		s.reset = first
+		first++
+	}
+	for i, e := range rd.Entries {
+		if !s.log.put(e, uint64(first)+uint64(i)) {
+			return fmt.Errorf("raft asked to append entry %d to a log that ends at %d", e.GetIndex(), s.log.last())
+		}
+	}
+	return nil
+}
+
+// writeSnapshot makes a snapshot file durable and forgets all but the newest two.
+func (s *Storage) writeSnapshot(f snapFile) error {
+	f.synced = uint64(s.synced)
+	data, err := encodeSnap(s.o.DirID, f)
+	if err != nil {
+		return err
+	}
+	m := f.snapshot.GetMetadata()
+	name := filepath.Join(s.o.Dir, snapDir, snapName(m.GetIndex(), m.GetTerm()))
+	if err := vfs.WriteFile(s.o.FS, name, data); err != nil {
+		return err
+	}
+	f.snapshot = &raftpb.Snapshot{Metadata: m}
+	s.kept = append(s.kept, f)
+	if len(s.kept) > 2 {
+		s.kept = s.kept[len(s.kept)-2:]
+	}
+	return nil
+}
+
+// CreateSnapshot makes a snapshot of the state at an applied index durable. Then the log is compacted up to the snapshot before it, so that either
+// of the two newest snapshots starts a node, and journal segments that nothing needs are freed.
+func (s *Storage) CreateSnapshot(index uint64, cs *raftpb.ConfState, data []byte) error {
+	if s.failed != nil {
+		return s.failed
+	}
+	if err := s.createSnapshot(index, cs, data); err != nil {
+		s.failed = fmt.Errorf("raft log %s: %w", s.o.Dir, err)
+		return s.failed
+	}
+	return nil
+}
+
+func (s *Storage) createSnapshot(index uint64, cs *raftpb.ConfState, data []byte) error {
+	old := s.kept[len(s.kept)-1].snapshot.GetMetadata()
+	if index <= old.GetIndex() {
+		return fmt.Errorf("snapshot at index %d: there is one at %d", index, old.GetIndex())
+	}
+	term, err := s.Term(index)
+	if err != nil {
+		return fmt.Errorf("snapshot at index %d: %w", index, err)
+	}
+	snap := &raftpb.Snapshot{Data: data, Metadata: &raftpb.SnapshotMetadata{ConfState: cs, Index: new(index), Term: new(term)}}
+	if err := s.writeSnapshot(snapFile{baseIndex: old.GetIndex(), baseTerm: old.GetTerm(), snapshot: snap}); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.snapshot = snap
+	s.log.compact(old.GetIndex())
+	s.mu.Unlock()
+	return s.free()
+}
+
+// free removes old snapshots and gives back the segments that hold neither a kept entry nor the reset frame of a kept snapshot.
+func (s *Storage) free() error {
+	if err := s.removeOldSnapshots(); err != nil {
+		return err
+	}
+	below := s.wal.Next()
+	if len(s.log.lsns) > 0 {
+		below = wal.LSN(s.log.lsns[0])
+	}
+	needed := false
+	for _, f := range s.kept {
+		needed = needed || f.install
+	}
+	if needed && s.reset != 0 {
+		below = min(below, s.reset)
+	}
+	return s.wal.FreeBelow(below)
+}
+
+// removeOldSnapshots removes every snapshot older than the two newest.
+func (s *Storage) removeOldSnapshots() error {
+	oldest := s.kept[0].snapshot.GetMetadata()
+	dir := filepath.Join(s.o.Dir, snapDir)
+	infos, err := s.o.FS.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	removed := false
+	for _, info := range infos {
+		if index, _, ok := parseSnapName(info.Name()); ok && index < oldest.GetIndex() {
+			if err := s.o.FS.Remove(filepath.Join(dir, info.Name())); err != nil {
+				return err
+			}
+			removed = true
+		}
+	}
+	if removed {
+		return s.o.FS.SyncDir(dir)
+	}
+	return nil
+}
+
+// Close stores the commit index and seals the log.
+func (s *Storage) Close() error {
+	var err error
+	if s.failed == nil && s.hard.GetCommit() != s.stored {
+		err = s.state.Store(encodeHard(s.hard, uint64(s.synced)))
+	}
+	return errors.Join(err, s.wal.Close())
+}

@@ -21,6 +21,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
 )
 
 // Options says where a group's state is and how it is written.
@@ -33,6 +34,14 @@ type Options struct {
 	Buffered    bool  // no direct I/O
 	Now         func() time.Time
 	Rand        func() uint64
+	Evidence    func(wal.Finding) error // saves the bytes of a cut before it is made; may be nil
+}
+
+func (o Options) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return o.Logger
 }
 
 // Founding is the first state of a new group.

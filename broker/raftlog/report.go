@@ -1,6 +1,11 @@
 package raftlog
 
-import "fmt"
+import (
+	"fmt"
+
+	"chronik.dev/chronik/broker/statefile"
+	"chronik.dev/chronik/broker/wal"
+)
 
 // FoundingIndex and FoundingTerm are those of the snapshot that a founded group starts from.
 const (
@@ -10,20 +15,26 @@ const (
 
 // Report is what Open or Inspect found.
 type Report struct {
-	Term, Vote, Commit uint64 // HardState after reconciliation with groups and snapshots
-	First, Last        uint64 // index range of the log; empty if First > Last
-	Snapshots          []SnapshotFile
-	HardStateCopies    [2]string     // state of each copy: ok, missing, corrupt, unknown-version
-	Notices            []string      // repaired without loss
-	Damage             *DamageError  // set by Inspect where Open would fail
+	Term            uint64            `json:"term"`
+	Vote            uint64            `json:"vote"`
+	Commit          uint64            `json:"commit"` // the highest that HardState, log and snapshot know of
+	First           uint64            `json:"first"`  // index range of the log; empty if First > Last
+	Last            uint64            `json:"last"`
+	Snapshots       []SnapshotFile    `json:"snapshots"` // newest first
+	HardStateCopies [2]statefile.Copy `json:"hardStateCopies"`
+	Findings        []wal.Finding     `json:"findings"` // everything that the log's reader found
+	Cut             []wal.Finding     `json:"cut"`      // ends that never left the node: cut by Open
+	Notices         []string          `json:"notices"`  // repaired, or to be repaired by Open, without loss
+	Damage          *DamageError      `json:"damage"`   // of Inspect: Open would fail with it
 }
 
 // SnapshotFile is one file of snapshots/.
 type SnapshotFile struct {
-	Name        string
-	Size        int64
-	Index, Term uint64
-	Problem     string // empty: intact
+	Name    string `json:"name"`
+	Size    int64  `json:"size"`
+	Index   uint64 `json:"index"`
+	Term    uint64 `json:"term"`
+	Problem string `json:"problem,omitempty"` // empty: intact
 }
 
 // message renders a DamageError.
