@@ -1,0 +1,237 @@
+package kafka
+
+import (
+	"net"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// call is one request on its way to its response.
+type call struct {
+	c       *conn
+	api     *api
+	version int16
+	corr    int32
+
+	// Set before ready, read by the writer after.
+	ready bool       // guarded by conn.mu
+	out   []byte     // the whole response frame
+	late  lateWriter // or what appends it, so that the committer need not
+
+	// A deferred call is run by the writer when it is the head of the queue. It is set before enqueue and never becomes ready.
+	deferred deferredCall
+	// urgent calls are waited for at Shutdown: what they did is done, the client should know.
+	urgent bool
+}
+
+// lateWriter appends the body of a response.
+type lateWriter interface {
+	appendBody(dst []byte) []byte
+}
+
+// deferredCall makes a response when its turn has come; it may wait, and must not after the connection's context or the server's stop.
+type deferredCall interface {
+	// respond adds the response frame to out and returns what to do when it is written.
+	respond(ca *call, out *output) (written func())
+}
+
+// finish completes a call with a response of the codec. It may be called from any goroutine, once.
+func (ca *call) finish(resp kmsg.Response) {
+	out := make([]byte, 4, 256)
+	out = ca.appendHeader(out)
+	out = resp.AppendTo(out)
+	ca.complete(sized(out))
+}
+
+// complete is finish with the frame made.
+func (ca *call) complete(frame []byte) {
+	c := ca.c
+	c.mu.Lock()
+	ca.out = frame
+	c.waiting += len(frame)
+	c.markReady(ca)
+}
+
+// completeLate is finish with a body that the writer makes.
+func (ca *call) completeLate(w lateWriter) {
+	c := ca.c
+	c.mu.Lock()
+	ca.late = w
+	c.markReady(ca)
+}
+
+// markReady wakes the writer if it waits for this very call; conn.mu is held and released.
+func (c *conn) markReady(ca *call) {
+	ca.ready = true
+	head := len(c.queue) > 0 && c.queue[0] == ca
+	c.mu.Unlock()
+	if head {
+		c.signal()
+	}
+}
+
+// appendHeader appends the response header: version 1 where the request is flexible, but always 0 for ApiVersions, whose response must
+// be readable for who does not know our versions yet.
+func (ca *call) appendHeader(dst []byte) []byte {
+	dst = append(dst, byte(ca.corr>>24), byte(ca.corr>>16), byte(ca.corr>>8), byte(ca.corr))
+	if ca.api.flexible(ca.version) && ca.api.key != keyAPIVersions {
+		dst = append(dst, 0)
+	}
+	return dst
+}
+
+// sized writes the length of a frame into its first four bytes.
+func sized(frame []byte) []byte {
+	n := len(frame) - 4
+	frame[0], frame[1], frame[2], frame[3] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
+	return frame
+}
+
+// copyBelow is the size up to which bytes are copied together rather than handed to writev one by one.
+const copyBelow = 16 << 10
+
+// output collects the frames of one write.
+type output struct {
+	bufs net.Buffers
+	open []byte // small pieces; those before mark are in bufs
+	mark int
+}
+
+// add appends bytes that stay unchanged until they are written.
+func (o *output) add(b []byte) {
+	if len(b) < copyBelow {
+		o.open = append(o.open, b...)
+		return
+	}
+	o.cut()
+	o.bufs = append(o.bufs, b)
+}
+
+// hand is add for a buffer that is written on; it returns what to append to next.
+func (o *output) hand(b []byte) []byte {
+	o.add(b)
+	if len(b) < copyBelow {
+		return b[:0]
+	}
+	return nil
+}
+
+// cut closes the run of small pieces. A later append may move o.open; what is in bufs stays as it is.
+func (o *output) cut() {
+	if o.mark < len(o.open) {
+		o.bufs = append(o.bufs, o.open[o.mark:len(o.open):len(o.open)])
+		o.mark = len(o.open)
+	}
+}
+
+func (o *output) reset() {
+	if cap(o.open) > 4*copyBelow {
+		o.open = nil
+	}
+	clear(o.bufs)
+	o.bufs, o.open, o.mark = o.bufs[:0], o.open[:0], 0
+}
+
+// write is the writer's goroutine: it takes what is ready at the head of the queue, all of it, and writes it at once.
+func (c *conn) write() {
+	var out output
+	var batch []*call
+	var renew time.Time
+	idle := time.Duration(c.s.b.Config().ConnectionsMaxIdleMs()) * time.Millisecond
+	for {
+		var next *call
+		var more bool
+		batch, next, more = c.take(batch[:0])
+		bytes := 0
+		for _, ca := range batch {
+			if ca.late != nil {
+				start := len(out.open)
+				out.open = ca.appendHeader(append(out.open, 0, 0, 0, 0))
+				out.open = ca.late.appendBody(out.open)
+				sized(out.open[start:])
+				continue
+			}
+			bytes += len(ca.out)
+			out.add(ca.out)
+		}
+		var written func()
+		if next != nil {
+			written = next.deferred.respond(next, &out)
+		}
+		out.cut()
+		err := c.ctx.Err()
+		if err == nil && len(out.bufs) > 0 {
+			if now := time.Now(); now.After(renew) {
+				renew = now.Add(idle / 4)
+				_ = c.nc.SetWriteDeadline(now.Add(idle))
+			}
+			err = c.flush(&out)
+		}
+		out.reset()
+		if written != nil {
+			written()
+		}
+		if c.release(bytes); err != nil {
+			return
+		}
+		if len(batch) > 0 || next != nil {
+			continue
+		}
+		if !more {
+			return
+		}
+		select {
+		case <-c.wake:
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *conn) flush(out *output) error {
+	if len(out.bufs) == 1 {
+		_, err := c.nc.Write(out.bufs[0])
+		return err
+	}
+	all := out.bufs // WriteTo eats its receiver
+	_, err := all.WriteTo(c.nc)
+	return err
+}
+
+// take removes the ready head of the queue. Without one it returns a deferred head as next. more is false when nothing will come.
+func (c *conn) take(batch []*call) (_ []*call, next *call, more bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for n < len(c.queue) && c.queue[n].ready {
+		n++
+	}
+	batch = append(batch, c.queue[:n]...)
+	if n == 0 && len(c.queue) > 0 && c.queue[0].deferred != nil {
+		next, n = c.queue[0], 1
+	}
+	if n > 0 {
+		rest := copy(c.queue, c.queue[n:])
+		clear(c.queue[rest:])
+		c.queue = c.queue[:rest]
+	}
+	more = !c.ended
+	if c.ended {
+		for _, ca := range c.queue {
+			more = more || ca.urgent || ca.ready || ca.deferred != nil
+		}
+	}
+	return batch, next, more
+}
+
+// release tells the reader that the queue became shorter and bytes were written.
+func (c *conn) release(bytes int) {
+	c.mu.Lock()
+	c.waiting -= bytes
+	c.mu.Unlock()
+	select {
+	case c.room <- struct{}{}:
+	default:
+	}
+}
