@@ -1,0 +1,160 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"chronik.dev/chronik/broker/wal"
+)
+
+// Checkpoint writes everything synced to the files and returns the State that they then hold; the caller syncs the file system, stores
+// the checkpoint and calls Checkpointed. An idle partition does no I/O and moves its LSN to idle, the journal's synced LSN as the caller
+// read it before. A partition that cannot be flushed now (full disk) returns its last State: the journal keeps what it lacks.
+// ok is false while the partition is too new to be listed; its first frame is then above the returned State's LSN.
+func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
+	l.io.Lock()
+	defer l.io.Unlock()
+	l.mu.Lock()
+	switch {
+	case errors.Is(l.failed, ErrStopped):
+		l.mu.Unlock()
+		return l.holdFrames(idle)
+	case errors.Is(l.failed, ErrDeleted), l.syncedLSN == 0:
+		l.mu.Unlock()
+		return l.unchanged()
+	}
+	st = State{
+		Identity: l.id, Dir: l.name, LSN: l.syncedLSN, LogStart: l.logStart, End: l.synced, HighWatermark: l.highWatermark,
+		Epoch: l.epoch, Epochs: l.epochsBelow(l.synced), Shape: l.shape,
+	}
+	if l.enqueued == l.syncedLSN {
+		st.LSN = max(idle, l.syncedLSN)
+	}
+	if l.last.LSN > 0 && l.lastSynced == l.syncedLSN {
+		st.Producers = l.last.Producers // nothing happened since
+	} else {
+		st.Producers = l.producers.state(l.synced)
+	}
+	l.lastSynced = l.syncedLSN
+	synced := l.syncedLSN
+	l.mu.Unlock()
+
+	if err := l.flush(limit{st.End, synced}); err != nil {
+		if errors.Is(l.Stopped(), ErrStopped) {
+			return l.holdFrames(idle)
+		}
+		st, ok, _ := l.unchanged() // full disk: the State before still holds
+		return st, ok, err
+	}
+	l.dropBelow(st.LogStart)
+	if err := l.writeSums(); err != nil {
+		st, ok, _ := l.unchanged()
+		return st, ok, fmt.Errorf("checkpoint %s: %w", l.name, err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.segs {
+		st.Segments = append(st.Segments, SegmentState{Base: s.BaseOffset(), Size: s.Size()})
+	}
+	st.Shape = l.shape
+	if l.dirty {
+		l.saveTailBlock()
+	}
+	l.dirty = false
+	l.listed = len(l.removed)
+	l.last = st
+	return st, true, nil
+}
+
+// saveTailBlock prepares the TailBlock frame that must be synced before the partial last block is written again. mu is held.
+func (l *Log) saveTailBlock() {
+	l.tailBlock = nil
+	size := l.segs[len(l.segs)-1].Size()
+	if size%blockSize == 0 || len(l.lastBlock) == 0 {
+		return
+	}
+	base := l.segs[len(l.segs)-1].BaseOffset()
+	t := TailBlock{Base: base, Pos: size - int64(len(l.lastBlock)), Bytes: l.lastBlock}
+	l.tailBlock, l.tailBase = t.Marshal(), base
+	if l.end == l.flushed || l.failed != nil {
+		return // the next append brings it
+	}
+	if len(l.rolls) > 0 && l.rolls[0].base == l.flushed {
+		l.tailBlock = nil // the next bytes go to a new file
+		return
+	}
+	l.tailLSN = l.enqueue([]wal.Frame{l.takeTailBlock()}, &ticket{})
+}
+
+// Checkpointed says that a checkpoint with the State of the last Checkpoint call is durable: files it no longer lists are deleted.
+func (l *Log) Checkpointed() error {
+	l.io.Lock()
+	defer l.io.Unlock()
+	l.mu.Lock()
+	gone := slices.Clone(l.removed[:l.listed])
+	l.removed = slices.Delete(l.removed, 0, l.listed)
+	l.listed = 0
+	l.mu.Unlock()
+	if len(gone) == 0 {
+		return nil
+	}
+	l.files.Lock()
+	defer l.files.Unlock()
+	var errs []error
+	for _, s := range gone {
+		if s.seg != nil {
+			errs = append(errs, s.seg.Close())
+		}
+		errs = append(errs, removeSegment(l.env.FS, l.dir, s.base))
+	}
+	return errors.Join(errs...)
+}
+
+// unchanged is the answer of a partition that made no progress: its last State, or where its first frame begins. io is held.
+func (l *Log) unchanged() (State, bool, error) {
+	if l.last.LSN > 0 {
+		return l.last, true, nil
+	}
+	return State{LSN: l.createdLSN - 1}, false, nil
+}
+
+// epochsBelow returns the epochs that begin below end. mu is held.
+func (l *Log) epochsBelow(end int64) []EpochEntry {
+	n := len(l.epochs)
+	for n > 0 && l.epochs[n-1].Start >= end {
+		n--
+	}
+	return slices.Clone(l.epochs[:n])
+}
+
+// dropBelow takes segments that lie wholly below the log start out of the log. io is held; the files stay until Checkpointed.
+func (l *Log) dropBelow(logStart int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for n < len(l.segs)-1 && l.segs[n+1].BaseOffset() <= logStart {
+		n++
+	}
+	if n > 0 {
+		for _, s := range l.segs[:n] {
+			l.removed = append(l.removed, removal{s.BaseOffset(), s})
+		}
+		l.segs = slices.Clone(l.segs[n:])
+		l.version++
+	}
+}
+
+// holdFrames copies the journal's frames of a stopped partition, which its files do not include, to evidence/, so that it holds the
+// journal no longer. io is held.
+func (l *Log) holdFrames(idle wal.LSN) (State, bool, error) {
+	if l.last.LSN == 0 || l.last.Held != 0 || l.env.Hold == nil {
+		return l.unchanged()
+	}
+	file, upTo, err := l.env.Hold(l.id, l.last.LSN, idle)
+	if err != nil {
+		return l.last, true, fmt.Errorf("checkpoint %s: its frames could not be copied to evidence/: %w", l.name, err)
+	}
+	l.last.Held, l.last.HeldFile, l.last.HeldReason = upTo, file, l.Stopped().Error()
+	return l.last, true, nil
+}

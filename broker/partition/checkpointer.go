@@ -1,0 +1,116 @@
+package partition
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"chronik.dev/chronik/broker/statefile"
+	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
+)
+
+// Freer is the journal as a checkpoint needs it; *wal.Log is one.
+type Freer interface {
+	Synced() wal.LSN
+	// FreeBelow gives back the segments that lie wholly below lsn.
+	FreeBelow(lsn wal.LSN) error
+}
+
+// Checkpointer runs checkpoints over all logs of an Env: files written, one syncfs, both checkpoint copies stored, journal segments
+// freed, removed files and dropped directories deleted. One error of syncfs or of the checkpoint file is final: the node must stop.
+type Checkpointer struct {
+	env     *Env
+	file    *statefile.File
+	journal Freer
+
+	run  sync.Mutex // one checkpoint at a time
+	mu   sync.Mutex
+	held []State  // partitions that are not open: stopped at boot
+	dirs []string // of dropped partitions, removed after the next checkpoint
+	last Checkpoint
+}
+
+// NewCheckpointer makes a checkpointer over the logs of env (those that Create and Replay registered in env.Pool). file is wal/checkpoint;
+// held are the states of partitions that boot stopped without opening them; they are listed unchanged until Release.
+func NewCheckpointer(env *Env, file *statefile.File, journal Freer, held []State) *Checkpointer {
+	return &Checkpointer{env: env, file: file, journal: journal, held: slices.Clone(held)}
+}
+
+// Last returns the last checkpoint that Run made durable.
+func (c *Checkpointer) Last() Checkpoint { c.mu.Lock(); defer c.mu.Unlock(); return c.last }
+
+// Release forgets a held partition (it was deleted or repaired); its directory is removed if given.
+func (c *Checkpointer) Release(id [16]byte, partition int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = slices.DeleteFunc(c.held, func(s State) bool { return s.ID == id && s.Partition == partition })
+}
+
+// Removed names the directory of a dropped partition; it is deleted after the next checkpoint. Log.Drop returns it.
+func (c *Checkpointer) Removed(dir string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dirs = append(c.dirs, dir)
+}
+
+// Run makes one checkpoint. A full disk or a single partition's failure delays only that partition (its last State is listed again, and
+// the journal keeps its frames) and is logged; an error that Run returns is final.
+func (c *Checkpointer) Run() error {
+	c.run.Lock()
+	defer c.run.Unlock()
+	synced := c.journal.Synced()
+	logs := c.env.Pool.all()
+	c.mu.Lock()
+	ck := Checkpoint{LSN: synced, Time: c.env.Now(), Partitions: slices.Clone(c.held)}
+	dirs := slices.Clone(c.dirs)
+	c.mu.Unlock()
+	for _, l := range logs {
+		st, ok, err := l.Checkpoint(synced)
+		if err != nil {
+			c.logger().Warn("a partition is left out of this checkpoint's progress", "partition", l.Name(), "error", err)
+		}
+		if ok {
+			ck.Partitions = append(ck.Partitions, st)
+		}
+		if st.Held == 0 {
+			ck.LSN = min(ck.LSN, st.LSN)
+		}
+	}
+	slices.SortFunc(ck.Partitions, func(a, b State) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	if err := c.env.FS.SyncFS(c.env.Dir); err != nil {
+		return fmt.Errorf("checkpoint: sync of the partition files: %w; the node stops, its next boot replays the journal", err)
+	}
+	if err := c.file.Store(ck.Marshal()); err != nil {
+		return fmt.Errorf("checkpoint: %w; the node stops, its next boot replays the journal", err)
+	}
+	c.mu.Lock()
+	c.last = ck
+	c.dirs = c.dirs[len(dirs):]
+	c.mu.Unlock()
+	var errs []error
+	errs = append(errs, c.journal.FreeBelow(ck.LSN+1))
+	for _, l := range logs {
+		if err := l.Checkpointed(); err != nil {
+			c.logger().Warn("files of removed segments stay until the next boot", "partition", l.Name(), "error", err)
+		}
+	}
+	for _, d := range dirs {
+		if err := vfs.RemoveAll(c.env.FS, d); err != nil {
+			c.logger().Warn("a dropped partition's directory stays until the next boot", "directory", d, "error", err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Checkpointer) logger() *slog.Logger {
+	if c.env.Logger != nil {
+		return c.env.Logger
+	}
+	return slog.New(slog.DiscardHandler)
+}

@@ -1,0 +1,142 @@
+package partition
+
+import (
+	"fmt"
+
+	"chronik.dev/chronik/broker/segment"
+)
+
+// ReadRequest asks for whole batches from an offset on.
+type ReadRequest struct {
+	Offset     int64 // the first batch returned contains it
+	UpTo       int64 // exclusive: no batch that reaches it or beyond; capped at what is synced
+	MaxBytes   int   // of all batches together
+	AtLeastOne bool  // return the first batch even if it is larger than MaxBytes
+}
+
+// Read returns batches as they are stored, from memory from the tail's first offset on, from the files below it; nil at the end. A read
+// ends where files and memory meet. ErrOffsetOutOfRange if Offset is below the log start or above the log end.
+func (l *Log) Read(r ReadRequest) ([]byte, error) {
+	for {
+		l.mu.Lock()
+		if l.failed != nil {
+			err := l.failed
+			l.mu.Unlock()
+			return nil, err
+		}
+		if r.Offset < l.logStart || r.Offset > l.end {
+			start, end := l.logStart, l.end
+			l.mu.Unlock()
+			return nil, fmt.Errorf("read %s at %d, the log is [%d, %d): %w", l.name, r.Offset, start, end, ErrOffsetOutOfRange)
+		}
+		upTo := min(r.UpTo, l.synced)
+		if r.Offset >= upTo {
+			l.mu.Unlock()
+			return nil, nil
+		}
+		if r.Offset >= l.flushed {
+			return l.readTail(r, upTo), nil // unlocks
+		}
+		segs, version := l.segs, l.version
+		l.mu.Unlock()
+		out, err := l.readFiles(segs, r, upTo)
+		if err != nil && l.changed(version) {
+			continue // a segment went away under the read
+		}
+		return out, err
+	}
+}
+
+// changed says whether segments were removed or replaced since a version.
+func (l *Log) changed(version int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.version != version
+}
+
+// piece is a run of bytes of one chunk.
+type piece struct {
+	chunk *chunk
+	data  []byte
+}
+
+// readTail copies batches out of memory. mu is held on entry and released before the copying.
+func (l *Log) readTail(r ReadRequest, upTo int64) []byte {
+	var room [4]piece
+	pieces, total := room[:0], 0
+	for _, c := range l.tail {
+		if c.end() <= r.Offset {
+			continue
+		}
+		first := c.find(r.Offset)
+		n, size := first, 0
+		for n < len(c.batches) && c.batches[n].last < upTo {
+			step := c.batches[n].to - c.batches[n].from
+			if total+size+step > r.MaxBytes && (total+size > 0 || !r.AtLeastOne) {
+				break
+			}
+			size += step
+			n++
+		}
+		if n > first {
+			c.hold()
+			pieces = append(pieces, piece{c, c.buf[c.batches[first].from:c.batches[n-1].to]})
+			total += size
+		}
+		if n < len(c.batches) {
+			break
+		}
+	}
+	l.mu.Unlock()
+	if total == 0 {
+		return nil
+	}
+	out := make([]byte, 0, total)
+	for _, p := range pieces {
+		out = append(out, p.data...)
+		p.chunk.release()
+	}
+	return out
+}
+
+// find returns the index of the first batch that ends at or after offset.
+func (c *chunk) find(offset int64) int {
+	lo, hi := 0, len(c.batches)
+	for lo < hi {
+		if mid := (lo + hi) / 2; c.batches[mid].last < offset {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
+}
+
+// readFiles reads from the segment that holds the offset, or from the next one where compaction left a gap.
+func (l *Log) readFiles(segs []*segment.Segment, r ReadRequest, upTo int64) ([]byte, error) {
+	l.files.RLock()
+	defer l.files.RUnlock()
+	for i := segmentOf(segs, r.Offset); i < len(segs); i++ {
+		out, err := segs[i].Read(r.Offset, r.MaxBytes, r.AtLeastOne, upTo)
+		if err != nil {
+			return nil, fmt.Errorf("read %s at %d: %w", l.name, r.Offset, err)
+		}
+		next, err := segs[i].NextOffset()
+		if err != nil {
+			return nil, fmt.Errorf("read %s at %d: %w", l.name, r.Offset, err)
+		}
+		if len(out) > 0 || next > r.Offset {
+			return out, nil // or the batch there is too large, or reaches upTo
+		}
+	}
+	return nil, nil
+}
+
+// segmentOf is the index of the last segment that begins at or below offset.
+func segmentOf(segs []*segment.Segment, offset int64) int {
+	n := len(segs) - 1
+	for n > 0 && segs[n].BaseOffset() > offset {
+		n--
+	}
+	return n
+}

@@ -1,0 +1,334 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"chronik.dev/chronik/broker/batch"
+	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
+)
+
+// Finding is one thing that a replay found in a partition's files.
+type Finding struct {
+	Kind        FindingKind
+	File        string // path
+	Offset      int64  // byte in File
+	Length      int64  // bytes
+	FirstOffset int64  // records touched, -1 if unknown
+	LastOffset  int64
+	Message     string
+	Evidence    string // where the bytes were saved
+}
+
+// FindingKind is the closed list of what a replay can find.
+type FindingKind string
+
+// What a replay can find.
+const (
+	Rewritten  FindingKind = "rewritten"  // bytes past the checkpoint differed from the journal: saved, cut, written again
+	Cut        FindingKind = "cut"        // bytes that neither checkpoint nor journal know: saved, cut
+	Repaired   FindingKind = "repaired"   // records lost in the journal were taken from the partition log
+	BlockFixed FindingKind = "block"      // the last block below the checkpoint was restored from the journal
+	Missing    FindingKind = "missing"    // a file is missing or shorter than the checkpoint says
+	Gap        FindingKind = "gap"        // records lost in the journal are not in the partition log either
+	Mismatch   FindingKind = "mismatch"   // a replaced file is neither the old nor the new one
+	Unreadable FindingKind = "unreadable" // I/O error
+)
+
+// DamageError stops a partition: replay cannot go on without losing something.
+type DamageError struct{ Finding }
+
+func (e *DamageError) Error() string {
+	return fmt.Sprintf("%s: byte %d: %s: %s", e.File, e.Offset, e.Kind, e.Message)
+}
+
+// ReplayOptions say how a partition is rebuilt.
+type ReplayOptions struct {
+	ReadOnly bool // compare only: nothing is written, what would be is found all the same
+	// CutTo is the lowest offset to which a Truncated frame behind the checkpoint cut the log below the checkpoint's end, CutLSN that
+	// frame; CutLSN 0 if there is none. The files may be cut already.
+	CutTo  int64
+	CutLSN wal.LSN
+	// Replaced are the Replaced frames behind the checkpoint: a file may be as any of them says.
+	Replaced []Replaced
+	// Save copies a range of a file durably to evidence/ and returns where.
+	Save func(name, file string, offset, length int64) (string, error)
+}
+
+// Replay rebuilds one partition at boot from its checkpointed State, its files and the journal's frames, fed in LSN order.
+//
+// Bytes past the checkpointed size are compared with the journal; equal ones stay, at the first difference the rest of the file is saved
+// and cut, and what follows is written from the journal.
+type Replay struct {
+	env      *Env
+	cfg      Config
+	opt      ReplayOptions
+	st       State // the model: what was applied so far
+	dir      string
+	synced   State // as the checkpoint has it
+	prods    producers
+	cur      cursor
+	findings []Finding
+	grown    bool // something was applied to the files
+	created  wal.LSN
+	now      int64
+}
+
+// NewReplay starts from the checkpoint's State, or from State{Identity, Dir, Shape} of a partition that was opened behind it; opened is
+// then the LSN of its Opened frame, else 0. A *DamageError says that the files are less than the checkpoint promises.
+func NewReplay(env *Env, st State, opened wal.LSN, cfg Config, opt ReplayOptions) (*Replay, error) {
+	r := &Replay{env: env, cfg: cfg, opt: opt, st: st, synced: st, dir: filepath.Join(env.Dir, st.Dir), created: opened}
+	r.st.Segments = slices.Clone(st.Segments)
+	r.st.Epochs = slices.Clone(st.Epochs)
+	r.prods = newProducers(st.Producers)
+	r.cur.r = r
+	if opened > 0 {
+		r.st.LSN, r.st.Epoch = opened, -1
+		r.st.Segments = []SegmentState{{}}
+		if err := r.makeDir(); err != nil {
+			return nil, err
+		}
+	}
+	if len(r.st.Segments) == 0 {
+		return nil, r.damage(Missing, r.dir, 0, "the checkpoint lists no segment")
+	}
+	if opt.CutLSN > 0 {
+		if err := r.truncate(opt.CutTo); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (r *Replay) makeDir() error {
+	if r.opt.ReadOnly {
+		return nil
+	}
+	if err := r.env.FS.Mkdir(r.dir); err != nil && !errors.Is(err, errExist) {
+		return fmt.Errorf("replay %s: %w", r.st.Dir, err)
+	}
+	return writeMetadata(r.env.FS, r.dir, r.st.ID)
+}
+
+// State returns the model after what was applied.
+func (r *Replay) State() State { return r.st }
+
+// Findings returns what was found so far.
+func (r *Replay) Findings() []Finding { return r.findings }
+
+// save copies a range of a file to evidence/.
+func (r *Replay) save(path string, offset, length int64) (string, error) {
+	where, err := r.opt.Save(fmt.Sprintf("%s.%s.at-%d", r.st.Dir, filepath.Base(path), offset), path, offset, length)
+	if err != nil {
+		return "", fmt.Errorf("replay %s: %w", r.st.Dir, err)
+	}
+	return where, nil
+}
+
+func (r *Replay) damage(kind FindingKind, file string, at int64, format string, a ...any) error {
+	f := Finding{Kind: kind, File: file, Offset: at, FirstOffset: r.st.End, LastOffset: -1, Message: fmt.Sprintf(format, a...)}
+	return &DamageError{f}
+}
+
+// Apply applies one frame of the partition; now is the time of its group, ms. Frames at or below the State's LSN are skipped. A
+// *DamageError stops the partition.
+func (r *Replay) Apply(f *wal.Frame, now int64) error {
+	if f.LSN <= r.st.LSN {
+		return nil
+	}
+	r.now = now
+	var err error
+	switch f.Type {
+	case wal.Batch:
+		err = r.batch(f)
+	case wal.Rolled:
+		err = r.rolled(f)
+	case wal.Truncated:
+		if f.LSN != r.opt.CutLSN && f.First < r.st.End {
+			err = r.truncate(f.First)
+		}
+	case wal.LogStart:
+		r.st.LogStart = max(r.st.LogStart, min(f.First, r.st.End))
+		r.st.Epochs = cutEpochs(r.st.Epochs, r.st.LogStart, r.st.End+1)
+	case wal.EpochBegun:
+		r.beginEpoch(f.Epoch, f.First)
+	case wal.TailBlock:
+		err = r.restoreBlock(f)
+	case wal.Opened, wal.Replaced, wal.Dropped:
+	default:
+		err = fmt.Errorf("replay %s: LSN %d: frame of type %v: unknown format version", r.st.Dir, f.LSN, f.Type)
+	}
+	if err == nil {
+		r.st.LSN = f.LSN
+	}
+	return err
+}
+
+func (r *Replay) batch(f *wal.Frame) error {
+	if f.LSN < r.opt.CutLSN || f.Last < r.st.End {
+		return nil // truncated later, or a copy of the journal's accepted tail
+	}
+	h, err := batch.Parse(f.Payload)
+	if err != nil || h.BaseOffset != f.First || h.LastOffset() != f.Last || h.Size() != len(f.Payload) {
+		return r.damage(Gap, r.cur.path(), r.cur.pos, "LSN %d: the frame and its batch disagree", f.LSN)
+	}
+	if f.First > r.st.End {
+		if _, err := r.Recover(f.First); err != nil {
+			return err
+		}
+	}
+	if f.First != r.st.End {
+		return r.damage(Gap, r.cur.path(), r.cur.pos, "offsets %d to %d are lost: LSN %d goes on at %d", r.st.End, f.First-1, f.LSN, f.First)
+	}
+	return r.take(f.Payload, &h)
+}
+
+// take puts a batch at the end of the log.
+func (r *Replay) take(raw []byte, h *batch.Header) error {
+	if err := r.cur.open(); err != nil {
+		return err
+	}
+	if err := r.cur.put(raw); err != nil {
+		return err
+	}
+	r.beginEpoch(h.LeaderEpoch, r.st.End)
+	r.prods.add(h, r.st.End, r.now, h.LastOffset()+1)
+	r.st.End = h.LastOffset() + 1
+	r.st.Segments[len(r.st.Segments)-1].Size = r.cur.pos
+	r.grown = true
+	return nil
+}
+
+func (r *Replay) beginEpoch(epoch int32, start int64) {
+	r.st.Epoch = max(r.st.Epoch, epoch)
+	if n := len(r.st.Epochs); n == 0 || r.st.Epochs[n-1].Epoch < epoch {
+		r.st.Epochs = append(r.st.Epochs, EpochEntry{Epoch: epoch, Start: start})
+	}
+}
+
+func (r *Replay) rolled(f *wal.Frame) error {
+	if f.LSN < r.opt.CutLSN {
+		return nil
+	}
+	shape, err := ParseRolled(f.Payload)
+	if err != nil {
+		if len(f.Payload) != 0 {
+			return fmt.Errorf("replay %s: LSN %d: %w", r.st.Dir, f.LSN, err)
+		}
+		shape = r.cfg.choices() // known from the identities of a damaged group only
+	}
+	if f.First > r.st.End {
+		if _, err := r.Recover(f.First); err != nil {
+			return err
+		}
+	}
+	active := r.st.Segments[len(r.st.Segments)-1]
+	switch {
+	case f.First == active.Base:
+		r.st.Shape = shape
+		return nil
+	case f.First < r.st.End:
+		return nil // a copy of the journal's accepted tail
+	case f.First > r.st.End:
+		return r.damage(Gap, r.cur.path(), r.cur.pos, "offsets %d to %d are lost: a segment begins at %d", r.st.End, f.First-1, f.First)
+	}
+	return r.roll(shape)
+}
+
+// roll seals the active segment and goes on with the next one.
+func (r *Replay) roll(shape Rolled) error {
+	if err := r.cur.open(); err != nil {
+		return err
+	}
+	if err := r.cur.finish(true); err != nil {
+		return err
+	}
+	if !r.opt.ReadOnly {
+		if err := writeSnapshot(r.env.FS, r.dir, r.st.End, r.prods.state(r.st.End)); err != nil {
+			return fmt.Errorf("replay %s: %w", r.st.Dir, err)
+		}
+	}
+	r.st.Shape = shape
+	r.st.Segments = append(r.st.Segments, SegmentState{Base: r.st.End})
+	r.cur = cursor{r: r}
+	r.grown = true
+	return nil
+}
+
+// Recover takes records that the journal lost from the partition log: valid batches that follow each other without a gap from the log's
+// end up to upTo (or, if that is negative, as far as they go). It returns how many batches it took.
+func (r *Replay) Recover(upTo int64) (int, error) {
+	first, at, n := r.st.End, r.cur.pos, 0
+	for upTo < 0 || r.st.End < upTo {
+		if err := r.cur.open(); err != nil {
+			return n, err
+		}
+		if n == 0 {
+			at = r.cur.pos
+		}
+		raw, h, err := r.cur.next()
+		if err != nil {
+			return n, err
+		}
+		if raw == nil && r.cur.atEnd() && r.segmentExists(r.st.End) && r.st.End > r.st.Segments[len(r.st.Segments)-1].Base {
+			if err := r.roll(r.st.Shape); err != nil {
+				return n, err
+			}
+			continue
+		}
+		if raw == nil || h.BaseOffset != r.st.End || upTo >= 0 && h.LastOffset() >= upTo {
+			break
+		}
+		if err := r.take(raw, &h); err != nil {
+			return n, err
+		}
+		n++
+	}
+	if n > 0 {
+		r.findings = append(r.findings, Finding{
+			Kind: Repaired, File: r.cur.path(), Offset: at, Length: r.cur.pos - at, FirstOffset: first, LastOffset: r.st.End - 1,
+			Message: fmt.Sprintf("offsets %d to %d are damaged in the journal and were taken from the partition log", first, r.st.End-1),
+		})
+	}
+	return n, nil
+}
+
+func (r *Replay) segmentExists(base int64) bool {
+	there, err := vfs.Exists(r.env.FS, filepath.Join(r.dir, logName(base)))
+	return err == nil && there
+}
+
+// restoreBlock compares the last block below the checkpoint with the copy that was journalled before it was written again.
+func (r *Replay) restoreBlock(f *wal.Frame) error {
+	t, err := ParseTailBlock(f.Payload)
+	if err != nil {
+		if len(f.Payload) == 0 {
+			return nil // known from the identities of a damaged group only
+		}
+		return fmt.Errorf("replay %s: LSN %d: %w", r.st.Dir, f.LSN, err)
+	}
+	i := slices.IndexFunc(r.st.Segments, func(s SegmentState) bool { return s.Base == t.Base })
+	end := t.Pos + int64(len(t.Bytes))
+	if i < 0 || end > r.st.Segments[i].Size || f.LSN < r.opt.CutLSN {
+		return nil
+	}
+	path := filepath.Join(r.dir, logName(t.Base))
+	same, err := fileHas(r.env.FS, path, t.Pos, t.Bytes)
+	if err != nil {
+		return r.damage(Unreadable, path, t.Pos, "%v", err)
+	}
+	if same {
+		return nil
+	}
+	r.findings = append(r.findings, Finding{
+		Kind: BlockFixed, File: path, Offset: t.Pos, Length: int64(len(t.Bytes)), FirstOffset: -1, LastOffset: -1,
+		Message: "the last block below the checkpoint was torn; its bytes are in the journal",
+	})
+	if r.opt.ReadOnly {
+		return nil
+	}
+	return writeAt(r.env.FS, path, t.Pos, t.Bytes)
+}

@@ -1,0 +1,176 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"chronik.dev/chronik/broker/batch"
+	"chronik.dev/chronik/broker/vfs"
+)
+
+// scanHeaders calls fn with the header of every batch in [from, to) of a .log file until fn returns false. It checks lengths, not content.
+func scanHeaders(fsys vfs.FS, path string, from, to int64, fn func(pos int64, h batch.Header) bool) (err error) {
+	f, err := fsys.OpenFile(path, os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	head := make([]byte, batch.HeaderSize)
+	for pos := from; pos < to; {
+		if to-pos < batch.HeaderSize {
+			return fmt.Errorf("%s: byte %d: %d bytes are no batch header", path, pos, to-pos)
+		}
+		if _, err := f.ReadAt(head, pos); err != nil {
+			return err
+		}
+		h, err := batch.Parse(head)
+		if err != nil {
+			return fmt.Errorf("%s: byte %d: %w", path, pos, err)
+		}
+		if h.Size() < batch.HeaderSize || int64(h.Size()) > to-pos {
+			return fmt.Errorf("%s: byte %d: a batch of %d bytes in %d", path, pos, h.Size(), to-pos)
+		}
+		if !fn(pos, h) {
+			return nil
+		}
+		pos += int64(h.Size())
+	}
+	return nil
+}
+
+// cutSegments finds where a log that ends at end stops: the segments that stay, the last with its new size. end is a batch boundary;
+// inside a batch the whole batch goes, and cut is its base offset.
+func cutSegments(fsys vfs.FS, dir string, segs []SegmentState, end int64) (kept []SegmentState, cut int64, err error) {
+	n := len(segs)
+	for n > 1 && segs[n-1].Base >= end {
+		n--
+	}
+	kept, cut = slices.Clone(segs[:n]), end
+	last := &kept[n-1]
+	size := last.Size
+	err = scanHeaders(fsys, filepath.Join(dir, logName(last.Base)), 0, last.Size, func(pos int64, h batch.Header) bool {
+		if h.LastOffset() < end {
+			return true
+		}
+		size, cut = pos, min(end, h.BaseOffset)
+		return false
+	})
+	last.Size = size
+	return kept, cut, err
+}
+
+// rebuildProducers scans the log for what a log of these segments remembers of its producers. It begins at the newest producer snapshot,
+// or at the first segment.
+func rebuildProducers(fsys vfs.FS, dir string, segs []SegmentState) (producers, error) {
+	p := newProducers(nil)
+	from := 0
+	for i := len(segs) - 1; i > 0; i-- {
+		if states, err := readSnapshot(fsys, dir, segs[i].Base); err == nil {
+			p, from = newProducers(states), i
+			break
+		}
+	}
+	for _, s := range segs[from:] {
+		if s.Size == 0 {
+			continue
+		}
+		err := scanHeaders(fsys, filepath.Join(dir, logName(s.Base)), 0, s.Size, func(_ int64, h batch.Header) bool {
+			p.add(&h, h.BaseOffset, h.MaxTimestamp, h.LastOffset()+1)
+			return true
+		})
+		if err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// truncate cuts the model back.
+func (r *Replay) truncate(to int64) error {
+	if to >= r.st.End {
+		return nil
+	}
+	if err := r.cur.finishTruncated(); err != nil {
+		return err
+	}
+	if to < r.st.LogStart {
+		return r.damage(Gap, r.dir, 0, "truncated to %d, the log starts at %d", to, r.st.LogStart)
+	}
+	kept, cut, err := cutSegments(r.env.FS, r.dir, r.st.Segments, to)
+	if err != nil {
+		return r.damage(Missing, r.dir, 0, "truncate to %d: %v", to, err)
+	}
+	if r.prods, err = rebuildProducers(r.env.FS, r.dir, kept); err != nil {
+		return r.damage(Missing, r.dir, 0, "truncate to %d: %v", to, err)
+	}
+	r.st.Segments, r.st.End = kept, cut
+	r.st.HighWatermark = min(r.st.HighWatermark, cut)
+	r.st.Epochs = cutEpochs(r.st.Epochs, r.st.LogStart, cut)
+	r.cur = cursor{r: r}
+	r.grown = true
+	return nil
+}
+
+// finishTruncated hands over what is pending, so that the file holds the model before it is cut.
+func (c *cursor) finishTruncated() error {
+	if !c.opened {
+		return nil
+	}
+	err := c.hand()
+	if c.seg != nil {
+		err = errors.Join(err, c.seg.Close())
+	}
+	if c.file != nil {
+		err = errors.Join(err, c.file.Close())
+	}
+	return err
+}
+
+// cutFiles cuts everything back to an offset after the Truncated frame is synced. io is held, the tail is empty.
+func (l *Log) cutFiles(offset int64) error {
+	l.mu.Lock()
+	segs := slices.Clone(l.segs)
+	l.mu.Unlock()
+	states := make([]SegmentState, len(segs))
+	for i, s := range segs {
+		states[i] = SegmentState{Base: s.BaseOffset(), Size: s.Size()}
+	}
+	kept, cut, err := cutSegments(l.env.FS, l.dir, states, offset)
+	if err != nil {
+		return err
+	}
+	p, err := rebuildProducers(l.env.FS, l.dir, kept)
+	if err != nil {
+		return err
+	}
+	l.files.Lock()
+	for _, s := range segs[len(kept):] {
+		err = errors.Join(err, s.Close(), removeSegment(l.env.FS, l.dir, s.BaseOffset()))
+	}
+	err = errors.Join(err, segs[len(kept)-1].Truncate(cut))
+	l.files.Unlock()
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	l.segs = segs[:len(kept)]
+	l.version++
+	l.end, l.synced, l.flushed = cut, cut, cut
+	l.highWatermark = min(l.highWatermark, cut)
+	l.producers = p
+	l.epochs = cutEpochs(l.epochs, l.logStart, cut)
+	l.truncating, l.dirty = false, true
+	l.lastSynced = 0
+	var ready completions
+	for _, t := range l.pending {
+		ready = append(ready, completion{t.done, Appended{Base: -1, Last: -1, AppendTime: -1}, fmt.Errorf("%s was truncated: %w", l.name, ErrFencedLeaderEpoch)})
+	}
+	l.pending = nil
+	l.wake()
+	l.mu.Unlock()
+	ready.run()
+	return l.resumeActive(true)
+}
