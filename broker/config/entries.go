@@ -46,7 +46,7 @@ func (c *Config) TopicEntries(overrides map[string]string) []Entry {
 			e.Synonyms = append(e.Synonyms, Synonym{k.Name, v, DynamicTopic})
 		}
 		e.Synonyms = append(e.Synonyms, c.synonyms(k.Broker)...)
-		if len(k.Broker) == 0 {
+		if n := len(e.Synonyms); n == 0 || e.Synonyms[n-1].Source != DefaultConfig {
 			e.Synonyms = append(e.Synonyms, Synonym{k.Name, k.Default, DefaultConfig})
 		}
 		all = append(all, e)

@@ -35,6 +35,9 @@ func (c *Config) MaxConnectionsPerIP() int { return int(c.number("max.connection
 // ConnectionsMaxIdleMs is the value of connections.max.idle.ms: it is when an idle connection is closed, in milliseconds.
 func (c *Config) ConnectionsMaxIdleMs() int64 { return c.number("connections.max.idle.ms") }
 
+// MessageMaxBytes is the value of message.max.bytes: it bounds one record batch, in bytes.
+func (c *Config) MessageMaxBytes() int { return int(c.number("message.max.bytes")) }
+
 // FetchMaxBytes is the value of fetch.max.bytes: it bounds the records of one Fetch response, in bytes.
 func (c *Config) FetchMaxBytes() int { return int(c.number("fetch.max.bytes")) }
 

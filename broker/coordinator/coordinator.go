@@ -10,15 +10,19 @@
 // COORDINATOR_LOAD_IN_PROGRESS, one that this node does not run NOT_COORDINATOR. Every callback is called exactly once.
 //
 // The API: New, Load for each partition of __consumer_offsets that this node leads, then one method per Kafka API with kmsg's requests and
-// responses at every version; Unload, TopicsDeleted, Close.
+// responses at every version; Unload, TopicsDeleted, Close. Callbacks run on the shard's goroutine and must not block.
 package coordinator
 
 import (
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"time"
+	"unicode/utf16"
 
 	"chronik.dev/chronik/broker/config"
-	"github.com/twmb/franz-go/pkg/kmsg"
+	"chronik.dev/chronik/broker/group"
 )
 
 // Store is __consumer_offsets as the coordinator sees it.
@@ -52,63 +56,121 @@ type Client struct {
 }
 
 // Coordinator runs the groups of this node. All methods are safe for concurrent use.
-type Coordinator struct{ o Options }
+type Coordinator struct {
+	o      Options
+	mu     sync.Mutex
+	shards map[int32]*shard
+	closed bool
+}
 
 // New returns a coordinator that runs no partition yet.
-func New(o Options) *Coordinator { return &Coordinator{o: o} }
+func New(o Options) *Coordinator {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Coordinator{o: o, shards: map[int32]*shard{}}
+}
 
 // Load begins to run a partition of __consumer_offsets: it reads the log in the background and answers from then on. A partition that is
 // running already stays as it is.
-func (c *Coordinator) Load(partition int32) {}
-
-// Unload stops a partition: its waiting members get NOT_COORDINATOR. Returns when nothing of it is left.
-func (c *Coordinator) Unload(partition int32) {}
-
-// Close unloads everything.
-func (c *Coordinator) Close() {}
-
-// Loaded says whether every partition given to Load has been read.
-func (c *Coordinator) Loaded() bool { return true }
-
-// Partition returns the partition of __consumer_offsets that a group belongs to, among count.
-func Partition(group string, count int32) int32 { return 0 }
-
-// TopicsDeleted removes the offsets of deleted topics from every group, with tombstones.
-func (c *Coordinator) TopicsDeleted(names []string) {}
-
-// JoinGroup answers JoinGroup v0-9; the answer may take until the group's rebalance ends.
-func (c *Coordinator) JoinGroup(from Client, req *kmsg.JoinGroupRequest, done func(*kmsg.JoinGroupResponse)) {
+func (c *Coordinator) Load(partition int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed || c.shards[partition] != nil {
+		return
+	}
+	s := newShard(c, partition)
+	c.shards[partition] = s
+	go s.load()
 }
 
-// SyncGroup answers SyncGroup v0-5; the answer may take until the leader's assignment is synced.
-func (c *Coordinator) SyncGroup(req *kmsg.SyncGroupRequest, done func(*kmsg.SyncGroupResponse)) {}
-
-// Heartbeat answers Heartbeat v0-4.
-func (c *Coordinator) Heartbeat(req *kmsg.HeartbeatRequest, done func(*kmsg.HeartbeatResponse)) {}
-
-// LeaveGroup answers LeaveGroup v0-5.
-func (c *Coordinator) LeaveGroup(req *kmsg.LeaveGroupRequest, done func(*kmsg.LeaveGroupResponse)) {}
-
-// OffsetCommit answers OffsetCommit v2-10, after the sync. Unknown topics and partitions are refused one by one.
-func (c *Coordinator) OffsetCommit(req *kmsg.OffsetCommitRequest, done func(*kmsg.OffsetCommitResponse)) {
+// Unload stops a partition: its waiting members get NOT_COORDINATOR. It returns when the partition is neither read nor written any more,
+// except for appends that the store has not finished yet.
+func (c *Coordinator) Unload(partition int32) {
+	c.mu.Lock()
+	s := c.shards[partition]
+	delete(c.shards, partition)
+	c.mu.Unlock()
+	if s != nil {
+		s.stop()
+	}
 }
 
-// OffsetFetch answers OffsetFetch v1-10, also for several groups of different partitions.
-func (c *Coordinator) OffsetFetch(req *kmsg.OffsetFetchRequest, done func(*kmsg.OffsetFetchResponse)) {
+// Close unloads everything, for good.
+func (c *Coordinator) Close() {
+	c.mu.Lock()
+	c.closed = true
+	all := c.shards
+	c.shards = map[int32]*shard{}
+	c.mu.Unlock()
+	for _, s := range all {
+		s.stop()
+	}
 }
 
-// OffsetDelete answers OffsetDelete v0, after the sync of the tombstones.
-func (c *Coordinator) OffsetDelete(req *kmsg.OffsetDeleteRequest, done func(*kmsg.OffsetDeleteResponse)) {
+// Loaded says whether every partition given to Load has been read, and returns the error of one that could not be: that one answers
+// NOT_COORDINATOR until Unload and Load.
+func (c *Coordinator) Loaded() (bool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	done := true
+	var failed error
+	for _, s := range c.shards {
+		code, err := s.status()
+		done = done && code != group.LoadInProgress
+		if err != nil {
+			failed = err
+		}
+	}
+	return done, failed
 }
 
-// DescribeGroups answers DescribeGroups v0-6. AuthorizedOperations are the caller's to fill in.
-func (c *Coordinator) DescribeGroups(req *kmsg.DescribeGroupsRequest, done func(*kmsg.DescribeGroupsResponse)) {
+// Partition returns the partition of __consumer_offsets that a group belongs to, among count: Java's hash of the name, as Kafka does it.
+func Partition(name string, count int32) int32 {
+	var hash int32
+	for _, unit := range utf16.Encode([]rune(name)) {
+		hash = 31*hash + int32(unit)
+	}
+	return (hash & 0x7fffffff) % count
 }
 
-// ListGroups answers ListGroups v0-5.
-func (c *Coordinator) ListGroups(req *kmsg.ListGroupsRequest, done func(*kmsg.ListGroupsResponse)) {
+// shard returns the shard of a group, or the code that answers every request for it.
+func (c *Coordinator) shard(name string) (*shard, group.Code) {
+	count, ok := c.o.Store.Ready()
+	if !ok || count <= 0 {
+		return nil, group.NotAvailable
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.shards[Partition(name, count)]; s != nil {
+		return s, group.None
+	}
+	return nil, group.NotCoordinator
 }
 
-// DeleteGroups answers DeleteGroups v0-2, after the sync of the tombstones.
-func (c *Coordinator) DeleteGroups(req *kmsg.DeleteGroupsRequest, done func(*kmsg.DeleteGroupsResponse)) {
+// all returns every shard, in the order of partitions.
+func (c *Coordinator) all() []*shard {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var list []*shard
+	for _, p := range slices.Sorted(maps.Keys(c.shards)) {
+		list = append(list, c.shards[p])
+	}
+	return list
 }
+
+// on runs fn on the shard of a group once that is active, else refuse with the reason. Exactly one of the two is called.
+func (c *Coordinator) on(name string, fn func(*shard), refuse func(group.Code)) {
+	s, code := c.shard(name)
+	if code != group.None {
+		refuse(code)
+		return
+	}
+	s.run(fn, refuse)
+}
+
+// now is the time in milliseconds since 1970.
+func (c *Coordinator) now() int64 { return c.o.Now().UnixMilli() }

@@ -103,12 +103,17 @@ func (g *Group) Removable() bool {
 	return g.state == Empty && len(g.offsets.committed) == 0 && len(g.offsets.writing) == 0 && len(g.pending) == 0
 }
 
-// HasPendingCommit says whether a commit was begun and not ended.
-func (g *Group) HasPendingCommit() bool { return len(g.offsets.writing) > 0 }
-
-// OffsetsOf returns the partitions of some topics that have a committed offset, sorted.
-func (g *Group) OffsetsOf(topics map[string]bool) []Partition {
-	return g.partitions(func(p Partition, _ Offset) bool { return topics[p.Topic] })
+// Traces returns every partition of which __consumer_offsets holds, or may soon hold, an offset of the group: committed or being written.
+// topics limits it to some topics, nil to none. Sorted.
+func (g *Group) Traces(topics map[string]bool) []Partition {
+	in := func(p Partition) bool { return topics == nil || topics[p.Topic] }
+	all := g.partitions(func(p Partition, _ Offset) bool { return in(p) })
+	for p := range g.offsets.writing {
+		if _, committed := g.Offset(p); !committed && in(p) {
+			all = append(all, p)
+		}
+	}
+	return sortPartitions(all)
 }
 
 // Expired returns the partitions whose offsets have outlived retention (milliseconds): in an empty group since it became empty, in a stable
@@ -145,6 +150,10 @@ func (g *Group) partitions(keep func(Partition, Offset) bool) []Partition {
 			}
 		}
 	}
+	return sortPartitions(all)
+}
+
+func sortPartitions(all []Partition) []Partition {
 	sort.Slice(all, func(i, j int) bool {
 		if all[i].Topic != all[j].Topic {
 			return all[i].Topic < all[j].Topic

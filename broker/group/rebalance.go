@@ -31,7 +31,7 @@ func (g *Group) prepare(now int64) {
 		g.joinDeadline = max(now+g.initialDelay, 1)
 		return
 	}
-	g.joinDeadline = now + g.rebalanceTimeout()
+	g.joinDeadline = now + max(g.rebalanceTimeout(), 1)
 	g.completeIfJoined(now)
 }
 
@@ -48,7 +48,7 @@ func (g *Group) joinTimeout(now int64) {
 		delay := min(g.settings.InitialRebalanceDelay, g.initialRemaining)
 		g.initialRemaining = max(g.initialRemaining-g.initialDelay, 0)
 		g.initialDelay = delay
-		g.joinDeadline = now + delay
+		g.joinDeadline = now + max(delay, 1)
 		return
 	}
 	g.complete(now)
@@ -118,7 +118,7 @@ func (g *Group) Tick(now int64) Effects {
 			g.expire(now, m)
 		}
 	}
-	if due(g.joinDeadline) && g.state == PreparingRebalance {
+	if due(g.joinDeadline) {
 		g.joinTimeout(now)
 	}
 	if due(g.syncDeadline) {
