@@ -1,0 +1,297 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+
+	"chronik.dev/chronik/broker/batch"
+)
+
+// headerChunk is how many bytes a walk over headers reads at once.
+const headerChunk = 16 << 10
+
+// headers calls fn for every batch header from pos up to the segment's size, without checking CRCs. The caller holds mu, or is sure
+// that the size does not shrink.
+func (s *Segment) headers(pos int64, fn func(pos int64, h *batch.Header) error) error {
+	return walkHeaders(s.log, s.path(Log), pos, s.size, fn)
+}
+
+var errStop = errors.New("stop")
+
+// walkHeaders calls fn for the headers of the batches in [pos, end) of a file; fn may return errStop.
+func walkHeaders(f io.ReaderAt, name string, pos, end int64, fn func(pos int64, h *batch.Header) error) error {
+	buf := make([]byte, min(headerChunk, max(end-pos, 0)))
+	from, have := pos, 0 // buf holds have bytes of the file at from
+	want := len(buf)     // what to read at once: little where batches are large
+	for pos < end {
+		if pos+batch.HeaderSize > from+int64(have) {
+			n, err := f.ReadAt(buf[:min(int64(want), end-pos)], pos)
+			if err != nil && err != io.EOF {
+				return err
+			}
+			from, have = pos, n
+		}
+		h, err := batch.Parse(buf[pos-from : have])
+		if err != nil {
+			return &Error{File: name, Offset: pos, Reason: BadBatch, Err: err}
+		}
+		if int64(h.Size()) > end-pos {
+			return &Error{File: name, Offset: pos, Reason: Truncated, Detail: fmt.Sprintf("a batch of %d bytes, %d are left", h.Size(), end-pos)}
+		}
+		if err := fn(pos, &h); err == errStop {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		pos += int64(h.Size())
+		want = len(buf)
+		if h.Size() > headerChunk {
+			want = min(batch.HeaderSize, len(buf))
+		}
+	}
+	return nil
+}
+
+// view is what a reader may see: batches up to size, entries up to the counts.
+type view struct {
+	size, next, entries, timeEntries int64
+}
+
+func (s *Segment) view() (view, error) {
+	if err := s.load(); err != nil {
+		return view{}, err
+	}
+	if err := s.openAll(); err != nil {
+		return view{}, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return view{
+		s.size, s.next, s.ix.entries - int64(len(s.ix.index))/IndexEntrySize, s.ix.timeEntries - int64(len(s.ix.times))/TimeEntrySize,
+	}, nil
+}
+
+// FindOffset returns the position of the first batch whose last offset is offset or later; Size if there is none.
+func (s *Segment) FindOffset(offset int64) (int64, error) {
+	v, err := s.view()
+	if err != nil {
+		return 0, err
+	}
+	return s.find(offset, v)
+}
+
+func (s *Segment) find(offset int64, v view) (int64, error) {
+	if offset >= v.next {
+		return v.size, nil
+	}
+	if offset <= s.base {
+		return 0, nil
+	}
+	start, hinted := s.hint(offset, v.size)
+	if !hinted {
+		var err error
+		if start, err = s.lookup(offset, v); err != nil {
+			return 0, err
+		}
+	}
+	found, err := s.seek(start, offset, v)
+	if err != nil && start > 0 {
+		return s.seek(0, offset, v) // an index entry that points nowhere costs time, not a record
+	}
+	return found, err
+}
+
+// seek walks the headers from start to the batch that FindOffset looks for.
+func (s *Segment) seek(start, offset int64, v view) (int64, error) {
+	found := v.size
+	first := true
+	err := walkHeaders(s.log, s.path(Log), start, v.size, func(pos int64, h *batch.Header) error {
+		if first && start > 0 && h.BaseOffset > offset {
+			return &Error{File: s.path(Index), Reason: BadIndex, Detail: fmt.Sprintf("an entry leads past offset %d", offset)}
+		}
+		first = false
+		if h.LastOffset() >= offset {
+			found = pos
+			return errStop
+		}
+		return nil
+	})
+	return found, err
+}
+
+// lookup returns where to begin the walk to offset: the position of the last index entry whose offset is at most that.
+func (s *Segment) lookup(offset int64, v view) (int64, error) {
+	var failed error
+	var b [IndexEntrySize]byte
+	entry := func(i int) IndexEntry {
+		if _, err := s.index.ReadAt(b[:], int64(i)*IndexEntrySize); err != nil && failed == nil && err != io.EOF {
+			failed = err
+		}
+		return decodeEntry(b[:], s.base)
+	}
+	i := sort.Search(int(v.entries), func(i int) bool { return entry(i).Offset > offset })
+	if i == 0 || failed != nil {
+		return 0, failed
+	}
+	e := entry(i - 1)
+	if e.Position < 0 || e.Position >= v.size {
+		return 0, failed
+	}
+	return e.Position, failed
+}
+
+// hint returns where a recent read ended, if that is where offset begins.
+func (s *Segment) hint(offset, size int64) (int64, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, h := range s.hints {
+		if h.offset == offset && h.pos > 0 && h.pos < size {
+			return h.pos, true
+		}
+	}
+	return 0, false
+}
+
+// remember keeps where a read ended.
+func (s *Segment) remember(offset, pos int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.hints {
+		if h.offset == offset {
+			return
+		}
+	}
+	s.hints[s.turn] = hint{offset, pos}
+	s.turn = (s.turn + 1) % len(s.hints)
+}
+
+// Read returns whole batches from the one that holds offset on, up to maxBytes and only batches that end below upTo. With atLeastOne
+// the first of them is returned even if it alone is larger. Nothing to return is (nil, nil).
+func (s *Segment) Read(offset int64, maxBytes int, atLeastOne bool, upTo int64) ([]byte, error) {
+	v, err := s.view()
+	if err != nil {
+		return nil, err
+	}
+	pos, err := s.find(offset, v)
+	if err != nil || pos >= v.size {
+		return nil, err
+	}
+	if v.size-pos < batch.HeaderSize {
+		return nil, &Error{File: s.path(Log), Offset: pos, Reason: Truncated, Detail: fmt.Sprintf("%d bytes are left", v.size-pos)}
+	}
+	buf := make([]byte, max(min(int64(maxBytes), v.size-pos), batch.HeaderSize))
+	n, err := s.log.ReadAt(buf, pos)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	buf = buf[:n]
+	end, next := wholeBatches(buf, maxBytes, upTo)
+	if end == 0 && atLeastOne {
+		if buf, end, next, err = s.readOne(buf, pos, v.size, upTo); err != nil {
+			return nil, err
+		}
+	}
+	if end == 0 {
+		return nil, nil
+	}
+	s.remember(next, pos+int64(end))
+	return buf[:end:end], nil
+}
+
+// readOne reads the batch at pos whole; buf holds its beginning.
+func (s *Segment) readOne(buf []byte, pos, size, upTo int64) (_ []byte, end int, next int64, err error) {
+	h, err := batch.Parse(buf)
+	if err != nil {
+		return nil, 0, 0, &Error{File: s.path(Log), Offset: pos, Reason: BadBatch, Err: err}
+	}
+	if h.LastOffset() >= upTo {
+		return nil, 0, 0, nil
+	}
+	if int64(h.Size()) > size-pos {
+		return nil, 0, 0, &Error{File: s.path(Log), Offset: pos, Reason: Truncated, Detail: fmt.Sprintf("a batch of %d bytes, %d are left", h.Size(), size-pos)}
+	}
+	buf = make([]byte, h.Size())
+	if n, err := s.log.ReadAt(buf, pos); err != nil && (err != io.EOF || n < len(buf)) {
+		return nil, 0, 0, err
+	}
+	return buf, len(buf), h.LastOffset() + 1, nil
+}
+
+// wholeBatches returns how many of the first maxBytes bytes of buf are whole batches that end below upTo, and the offset after them.
+func wholeBatches(buf []byte, maxBytes int, upTo int64) (end int, next int64) {
+	buf = buf[:max(min(len(buf), maxBytes), 0)]
+	for {
+		h, err := batch.Parse(buf[end:])
+		if err != nil || h.Size() > len(buf)-end || h.LastOffset() >= upTo {
+			return end, next
+		}
+		end += h.Size()
+		next = h.LastOffset() + 1
+	}
+}
+
+// Found is a record that OffsetForTime found.
+type Found struct {
+	Offset, Timestamp int64
+	LeaderEpoch       int32
+}
+
+// OffsetForTime returns the first record at or after from whose time is at least ms; ok is false if there is none.
+func (s *Segment) OffsetForTime(ms, from int64) (r Found, ok bool, err error) {
+	v, err := s.view()
+	if err != nil {
+		return r, false, err
+	}
+	if newest, _, err := s.MaxTimestamp(); err != nil || newest < ms {
+		return r, false, err
+	}
+	near, err := s.lookupTime(ms, v)
+	if err != nil {
+		return r, false, err
+	}
+	start, err := s.find(max(near, from), v)
+	if err != nil {
+		return r, false, err
+	}
+	err = walkHeaders(s.log, s.path(Log), start, v.size, func(pos int64, h *batch.Header) error {
+		if h.MaxTimestamp < ms || h.LastOffset() < from {
+			return nil
+		}
+		raw := make([]byte, h.Size())
+		if n, err := s.log.ReadAt(raw, pos); err != nil && (err != io.EOF || n < len(raw)) {
+			return err
+		}
+		err := batch.Records(raw, s.o.DecompressLimit, func(rec batch.Record) error {
+			if rec.Timestamp >= ms && rec.Offset >= from {
+				r, ok = Found{rec.Offset, rec.Timestamp, h.LeaderEpoch}, true
+				return errStop
+			}
+			return nil
+		})
+		var bad *batch.Error
+		if errors.As(err, &bad) {
+			return &Error{File: s.path(Log), Offset: pos, Reason: BadBatch, Err: err}
+		}
+		return err
+	})
+	return r, ok, err
+}
+
+// lookupTime returns an offset before which no record has the time ms or a later one: that of the last time entry below ms.
+func (s *Segment) lookupTime(ms int64, v view) (int64, error) {
+	var failed error
+	var b [TimeEntrySize]byte
+	entry := func(i int) TimeEntry {
+		if _, err := s.times.ReadAt(b[:], int64(i)*TimeEntrySize); err != nil && failed == nil && err != io.EOF {
+			failed = err
+		}
+		return decodeTime(b[:], s.base)
+	}
+	i := sort.Search(int(v.timeEntries), func(i int) bool { return entry(i).Timestamp >= ms })
+	if i == 0 || failed != nil {
+		return s.base, failed
+	}
+	return max(entry(i-1).Offset, s.base), failed
+}
