@@ -1,0 +1,148 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"chronik.dev/chronik/broker/partition"
+)
+
+// The background of a node is four goroutines, started by startBackground and ended by stopBackground:
+// checkpoints, retention and compaction, the watch over journal and Raft, and (in coordinator) offset expiry.
+
+// checkpointPoll is how often the checkpointer looks at the journal's growth.
+const checkpointPoll = 100 * time.Millisecond
+
+func (b *Broker) startBackground() {
+	for _, run := range []func(){b.checkpoints, b.maintenance, b.watch} {
+		b.background.Add(1)
+		go func() {
+			defer b.background.Done()
+			run()
+		}()
+	}
+}
+
+func (b *Broker) stopBackground() {
+	close(b.quit)
+	b.background.Wait()
+}
+
+// watch ends the node when the journal or the metadata group failed.
+func (b *Broker) watch() {
+	select {
+	case <-b.journal.Failed():
+		b.fail(b.journal.Err())
+	case <-b.raft.Failed():
+		b.fail(b.raft.Err())
+	case <-b.quit:
+	}
+}
+
+// checkpoints takes a checkpoint when the journal has grown by chronik.checkpoint.bytes, or after chronik.checkpoint.interval.ms if
+// anything was written.
+func (b *Broker) checkpoints() {
+	ticker := time.NewTicker(checkpointPoll)
+	defer ticker.Stop()
+	last, base := time.Now(), b.journal.Synced()
+	for {
+		select {
+		case <-b.quit:
+			return
+		case <-ticker.C:
+		}
+		cfg := b.Config()
+		grown := b.journal.LiveBytes() - b.liveAtCheckpoint.Load()
+		aged := time.Since(last) >= time.Duration(cfg.CheckpointIntervalMs())*time.Millisecond && b.journal.Synced() != base
+		if grown < cfg.CheckpointBytes() && !aged {
+			continue
+		}
+		base = b.journal.Synced()
+		if err := b.checkpoint(); err != nil {
+			b.fail(err)
+			return
+		}
+		last = time.Now()
+	}
+}
+
+// checkpoint makes one checkpoint and notes how much journal is left.
+func (b *Broker) checkpoint() error {
+	if err := b.checkpointer.Run(); err != nil {
+		return err
+	}
+	b.liveAtCheckpoint.Store(b.journal.LiveBytes())
+	b.checkpointCount.Add(1)
+	return nil
+}
+
+// maintenance applies retention, rolls old segments and compacts internal topics.
+func (b *Broker) maintenance() {
+	for {
+		select {
+		case <-b.quit:
+			return
+		case <-time.After(time.Duration(b.Config().RetentionCheckIntervalMs()) * time.Millisecond):
+		}
+		b.clean(time.Now().UnixMilli())
+	}
+}
+
+// clean is one round of maintenance at a time in milliseconds.
+func (b *Broker) clean(now int64) {
+	byTime, jump := b.clock.Look(now, time.Now())
+	if jump != 0 {
+		b.incident(partition.Incident{
+			Class: "clock-jump", Message: fmt.Sprintf("the clock jumped by %v; retention by time pauses for a day", jump), Next: "date; timedatectl status",
+		})
+	}
+	for _, l := range b.allLogs() {
+		l.Roll(now)
+		if l.Config().Compact {
+			if err := l.Compact(now); err != nil && !errors.Is(err, partition.ErrStopped) && !errors.Is(err, partition.ErrDeleted) {
+				b.logger.Warn("compaction failed; the log is as it was", "partition", l.Name(), "error", err)
+			}
+			continue
+		}
+		l.Retain(now, byTime)
+	}
+}
+
+// Close stops the node cleanly: groups, partition logs with Kafka's files of a clean stop, a last checkpoint, Raft, the journal, the lock.
+// The listeners are closed before.
+func (b *Broker) Close(_ context.Context) error {
+	b.closeOnce.Do(func() { b.closeErr = b.close() })
+	return b.closeErr
+}
+
+func (b *Broker) close() error {
+	b.ready.Store(false)
+	b.stopBackground()
+	b.groups.Close()
+	if b.Err() != nil {
+		return b.abandon()
+	}
+	var errs []error
+	for _, l := range b.allLogs() {
+		errs = append(errs, l.Close())
+	}
+	errs = append(errs, b.checkpoint())
+	return errors.Join(append(errs, b.abandon())...)
+}
+
+// abandon gives back what is open without writing anything that a clean stop would.
+func (b *Broker) abandon() error {
+	var errs []error
+	if b.env != nil && b.env.Pool != nil {
+		b.env.Pool.Close()
+	}
+	if b.raft != nil {
+		errs = append(errs, b.raft.Stop())
+	}
+	if b.journal != nil {
+		errs = append(errs, b.journal.Close())
+	}
+	return errors.Join(append(errs, b.dir.Close())...)
+}
