@@ -207,7 +207,12 @@ func (l *Log) place(frames []wal.Frame, batches []incoming, cfg *Config, epoch i
 	if epoch > l.epoch {
 		l.epoch = epoch
 	}
+	t.shapes, t.base, t.before = true, l.end, l.active
 	t.result.Base = l.end
+	if l.owesOpened {
+		l.owesOpened, t.opened = false, true
+		frames = l.openedFrames(frames)
+	}
 	if cfg.LogAppendTime {
 		t.result.AppendTime = now
 	}
@@ -220,7 +225,7 @@ func (l *Log) place(frames []wal.Frame, batches []incoming, cfg *Config, epoch i
 		if l.active.mustRoll(h, l.end, cfg) {
 			frames = append(frames, l.beginRoll(cfg, t))
 		} else if l.tailBlock != nil {
-			frames = append(frames, l.takeTailBlock())
+			frames = append(frames, l.takeTailBlock(t))
 		}
 		raw, c := l.copyIn(batches[i].raw, h, now, cfg)
 		t.keep(c)
@@ -239,7 +244,7 @@ func (l *Log) place(frames []wal.Frame, batches []incoming, cfg *Config, epoch i
 // copyIn copies one batch into the tail and patches it there: base offset, leader epoch and, where the topic says so, the append time.
 func (l *Log) copyIn(raw []byte, h *batch.Header, now int64, cfg *Config) ([]byte, *chunk) {
 	var c *chunk
-	if n := len(l.tail); n > 0 && l.tail[n-1].room() >= len(raw) && l.tail[n-1].segment == l.active.base {
+	if n := len(l.tail); n > 0 && !l.tail[n-1].full && l.tail[n-1].room() >= len(raw) && l.tail[n-1].segment == l.active.base {
 		c = l.tail[n-1]
 	} else {
 		size := minChunk
@@ -292,13 +297,16 @@ func (l *Log) beginRoll(cfg *Config, t *ticket) wal.Frame {
 	r := roll{base: l.end, choices: cfg.choices(), snapshot: l.producers.state(l.end), ticket: t}
 	l.rolls = append(l.rolls, r)
 	l.active = shape{base: l.end, firstTime: -1, choices: r.choices}
+	if l.tailBlock != nil {
+		t.tailBlock, l.tailBlock = l.tailBlock, nil // the next bytes go to a new file
+	}
 	return l.frame(wal.Rolled, l.end, 0, r.choices.Marshal())
 }
 
 // takeTailBlock makes the frame that saves the partial last block before it is rewritten. mu is held.
-func (l *Log) takeTailBlock() wal.Frame {
+func (l *Log) takeTailBlock(t *ticket) wal.Frame {
 	f := l.frame(wal.TailBlock, l.tailBase, 0, l.tailBlock)
-	l.tailBlock = nil
+	t.tailBlock, l.tailBlock = l.tailBlock, nil
 	return f
 }
 

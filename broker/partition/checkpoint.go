@@ -24,6 +24,7 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 		l.mu.Unlock()
 		return l.unchanged()
 	}
+	l.awaitTailBlock()
 	st = State{
 		Identity: l.id, Dir: l.name, LSN: l.syncedLSN, LogStart: l.logStart, End: l.synced, HighWatermark: l.highWatermark,
 		Epoch: l.epoch, Epochs: l.epochsBelow(l.synced), Shape: l.shape,
@@ -47,6 +48,9 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 		st, ok, _ := l.unchanged() // full disk: the State before still holds
 		return st, ok, err
 	}
+	if !l.flushedTo(st.End, synced) {
+		return l.unchanged()
+	}
 	l.dropBelow(st.LogStart)
 	if err := l.writeSums(); err != nil {
 		st, ok, _ := l.unchanged()
@@ -67,6 +71,13 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 	return st, true, nil
 }
 
+// flushedTo says whether the files hold everything up to an offset and a frame. io is held.
+func (l *Log) flushedTo(end int64, lsn wal.LSN) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.flushed == end && (len(l.rolls) == 0 || l.rolls[0].base > end || l.rolls[0].ticket.lsn > lsn)
+}
+
 // saveTailBlock prepares the TailBlock frame that must be synced before the partial last block is written again. mu is held.
 func (l *Log) saveTailBlock() {
 	l.tailBlock = nil
@@ -84,7 +95,23 @@ func (l *Log) saveTailBlock() {
 		l.tailBlock = nil // the next bytes go to a new file
 		return
 	}
-	l.tailLSN = l.enqueue([]wal.Frame{l.takeTailBlock()}, &ticket{})
+	l.sendTailBlock()
+}
+
+// sendTailBlock journals the TailBlock frame by itself: bytes in flight will follow the block. mu is held.
+func (l *Log) sendTailBlock() {
+	t := &ticket{}
+	l.tailLSN = l.enqueue([]wal.Frame{l.takeTailBlock(t)}, t)
+}
+
+// awaitTailBlock waits until the TailBlock frame that the next write needs is synced. mu is held.
+func (l *Log) awaitTailBlock() {
+	if l.tailBlock != nil && l.flushed < l.synced {
+		l.sendTailBlock() // the journal refused it
+	}
+	for l.failed == nil && l.tailLSN > l.syncedLSN {
+		l.cond.Wait()
+	}
 }
 
 // Checkpointed says that a checkpoint with the State of the last Checkpoint call is durable: files it no longer lists are deleted.

@@ -1,6 +1,11 @@
 package partition
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+
+	"chronik.dev/chronik/broker/wal"
+)
 
 // completion is a callback that is due, run outside every lock.
 type completion struct {
@@ -17,13 +22,14 @@ func (c completions) run() {
 	}
 }
 
-// synced is the journal's callback: everything up to the ticket's LSN is durable, or the journal failed. It runs on the committer.
+// synced is the journal's callback: everything up to the ticket's LSN is durable, or its frames were refused for want of space, or the
+// journal failed. It runs on the committer.
 func (t *ticket) synced(err error) {
 	l := t.log
 	for _, c := range t.chunks {
 		c.release()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
 		l.finish(fmt.Errorf("%s: %w: the journal failed: %w", l.name, ErrStopped, err))
 		if t.settle != nil {
 			t.settle(err)
@@ -31,24 +37,76 @@ func (t *ticket) synced(err error) {
 		return
 	}
 	var one [1]completion
+	ready := completions(one[:0])
 	l.mu.Lock()
 	l.syncedLSN = t.lsn
-	if t.apply != nil {
-		t.apply()
+	switch {
+	case err != nil:
+		err = fmt.Errorf("%s: %w: %w", l.name, ErrNoSpace, err)
+		ready = l.takeBack(t, err)
+	case t.generation == l.generation:
+		if t.apply != nil {
+			t.apply()
+		}
+		l.synced = max(l.synced, t.end)
+		ready = l.advance(ready)
 	}
-	if t.end > l.synced {
-		l.synced = t.end
-	}
-	ready := l.advance(one[:0])
 	l.cond.Broadcast()
 	l.mu.Unlock()
 	if l.env.Pool.over.Load() {
 		l.env.Pool.poke()
 	}
 	if t.settle != nil {
-		t.settle(nil)
+		t.settle(err)
 	}
 	ready.run()
+}
+
+// takeBack undoes an append whose frames the journal refused, and all appends behind it, which would leave a gap. Their frames may still
+// become durable: replay passes over them, because they follow a gap that no damage explains. mu is held.
+func (l *Log) takeBack(t *ticket, why error) (ready completions) {
+	if t.opened {
+		l.owesOpened = true
+	}
+	if t.tailBlock != nil {
+		l.tailBlock = t.tailBlock
+	}
+	if t.generation != l.generation || !t.shapes {
+		return nil // taken back already, or nothing to undo
+	}
+	l.generation++
+	n := len(l.pending)
+	for n > 0 && l.pending[n-1].end > t.base {
+		n--
+	}
+	for _, p := range l.pending[n:] {
+		ready = append(ready, completion{p.done, Appended{Base: -1, Last: -1, AppendTime: -1, LogStart: l.logStart}, why})
+	}
+	l.pending = l.pending[:n]
+	l.dropTail(t.base)
+	l.end, l.active = t.base, t.before
+	l.producers.truncate(t.base)
+	l.epochs = cutEpochs(l.epochs, l.logStart, t.base)
+	for n := len(l.rolls); n > 0 && l.rolls[n-1].ticket.lsn >= t.lsn; n-- {
+		l.rolls = l.rolls[:n-1]
+	}
+	return ready
+}
+
+// dropTail forgets the batches in memory at or above an offset. mu is held.
+func (l *Log) dropTail(from int64) {
+	for n := len(l.tail); n > 0; n-- {
+		c := l.tail[n-1]
+		for len(c.batches) > 0 && c.batches[len(c.batches)-1].base >= from {
+			c.batches = c.batches[:len(c.batches)-1]
+			c.full = true // its bytes are no longer back to back
+		}
+		if len(c.batches) > c.flushed {
+			return
+		}
+		l.tail = l.tail[:n-1]
+		c.release()
+	}
 }
 
 // advance moves the high watermark to what is synced and not held back, and returns the callbacks that are due. mu is held.
@@ -69,16 +127,4 @@ func (l *Log) advance(ready completions) completions {
 	l.pending = l.pending[n:]
 	l.wake()
 	return ready
-}
-
-// waitSynced waits until everything of this partition up to lsn is durable or the log ended.
-func (l *Log) waitSynced() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for lsn := l.enqueued; l.syncedLSN < lsn; l.cond.Wait() {
-		if l.failed != nil {
-			return l.failed
-		}
-	}
-	return nil
 }

@@ -36,7 +36,7 @@ func (l *Log) Close() error {
 		active, at, producers := l.segs[len(l.segs)-1], l.end, l.producers.state(l.end)
 		l.dirty = true
 		l.mu.Unlock()
-		err = errors.Join(active.Seal(), l.writeSnapshot(at, producers), l.writeEpochs(at))
+		err = errors.Join(active.Seal(), writeSnapshot(l.env.FS, l.dir, at, producers), l.writeEpochs(at))
 	}
 	return errors.Join(err, l.closeFiles())
 }

@@ -77,7 +77,7 @@ func (l *Log) nextWork(to limit) (work, bool) {
 		w.roll = &r
 		return w, true
 	}
-	if len(l.tail) == 0 || l.tailLSN > l.syncedLSN {
+	if len(l.tail) == 0 || l.tailBlock != nil || l.tailLSN > l.syncedLSN {
 		return work{}, false
 	}
 	c := l.tail[0]
@@ -130,7 +130,7 @@ func (l *Log) rollFiles(w work) error {
 	if err := w.active.Seal(); err != nil {
 		return err
 	}
-	if err := l.writeSnapshot(w.roll.base, w.roll.snapshot); err != nil {
+	if err := writeSnapshot(l.env.FS, l.dir, w.roll.base, w.roll.snapshot); err != nil {
 		return err
 	}
 	next, err := segment.Create(l.env.FS, l.dir, w.roll.base, w.roll.choices.options())
@@ -167,7 +167,7 @@ func (l *Log) Roll(now int64) {
 
 // rollNow begins a new segment at the log's end. mu is held.
 func (l *Log) rollNow(cfg *Config) {
-	t := &ticket{}
+	t := &ticket{shapes: true, base: l.end, before: l.active}
 	l.enqueue([]wal.Frame{l.beginRoll(cfg, t)}, t)
 }
 

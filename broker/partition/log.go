@@ -42,6 +42,8 @@ type Log struct {
 	hold          int64 // the high watermark stays at or below it
 	startMoved    int64 // the log start when all frames in flight are synced
 
+	generation int64   // counts appends taken back
+	owesOpened bool    // the journal refused Opened: the next append brings it
 	createdLSN wal.LSN // first frame, where no checkpoint lists the partition yet
 	enqueued   wal.LSN // last frame handed to the journal
 	syncedLSN  wal.LSN // last frame whose callback came
@@ -104,7 +106,16 @@ type ticket struct {
 	chunks []*chunk // whose bytes the journal reads until the callback
 	result Appended
 	done   func(Appended, error)
-	end    int64       // the log end after it; 0 for a change
+	end    int64 // the log end after it; 0 for a change
+
+	// To take it back if the journal has no space.
+	generation int64  // of the log, when it was made
+	shapes     bool   // it appended or rolled
+	base       int64  // log end before it
+	before     shape  // active segment before it
+	opened     bool   // it brought Opened
+	tailBlock  []byte // the TailBlock frame it brought
+
 	apply  func()      // the change, made under mu when synced
 	settle func(error) // called after it, outside mu
 }
@@ -133,13 +144,15 @@ func Create(env *Env, id Identity, cfg Config) (*Log, error) {
 	}
 	env.Pool.add(l) // before the first frame: a checkpoint must know of the partition when the frame is synced
 	l.mu.Lock()
-	l.enqueue([]wal.Frame{
-		l.frame(wal.Opened, int64(id.RaftIndex), 0, []byte(id.Topic)),
-		l.frame(wal.Rolled, 0, 0, st.Shape.Marshal()),
-	}, &ticket{})
+	l.enqueue(l.openedFrames(nil), &ticket{opened: true})
 	l.createdLSN = l.enqueued - 1
 	l.mu.Unlock()
 	return l, nil
+}
+
+// openedFrames appends the frames that begin a partition.
+func (l *Log) openedFrames(frames []wal.Frame) []wal.Frame {
+	return append(frames, l.frame(wal.Opened, int64(l.id.RaftIndex), 0, []byte(l.id.Topic)), l.frame(wal.Rolled, 0, 0, l.shape.Marshal()))
 }
 
 // newLog makes a log at a State, without files.
@@ -166,7 +179,7 @@ func (l *Log) frame(t wal.Type, first, last int64, payload []byte) wal.Frame {
 
 // enqueue hands frames to the journal; mu is held, so a partition's frames are in LSN order.
 func (l *Log) enqueue(frames []wal.Frame, t *ticket) wal.LSN {
-	t.log = l
+	t.log, t.generation = l, l.generation
 	// The committer may call back before Append returns; synced waits for mu, so the LSN is set by then.
 	l.enqueued = l.env.Journal.Append(frames, t.synced)
 	t.lsn = l.enqueued

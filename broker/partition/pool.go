@@ -210,6 +210,7 @@ type chunk struct {
 	age     int64        // order of creation over all tails of the pool
 	buf     []byte       // grows in place up to its capacity; bytes once there never change
 	batches []span
+	full    bool  // no batch is added
 	flushed int   // batches already written to the file
 	segment int64 // base offset of the segment that they belong to
 }

@@ -28,7 +28,7 @@ func (l *Log) DeleteRecords(upTo int64, done func(logStart int64, err error)) {
 	}
 	l.moveStart(upTo, func(err error) {
 		if err != nil {
-			done(-1, l.Stopped())
+			done(-1, err)
 			return
 		}
 		done(l.LogStart(), nil)
