@@ -7,16 +7,17 @@ type Reason string
 
 // The closed list of reasons.
 const (
-	Truncated    Reason = "truncated"    // the file ends inside a record, or before its known size
-	BadBatch     Reason = "bad-batch"    // a batch's own checks fail; the cause is a *batch.Error
-	BadOffset    Reason = "bad-offset"   // an offset out of order or outside the segment
-	BadIndex     Reason = "bad-index"    // an index entry that the batches do not confirm
-	BadChecksum  Reason = "bad-checksum" // CRC of a small file or of a sum entry differs
-	BadSum       Reason = "bad-sum"      // bytes differ from chronik.sums
-	BadSyntax    Reason = "bad-syntax"   // a small file that does not parse
-	BadVersion   Reason = "bad-version"  // unknown format version
-	MissingFile  Reason = "missing-file" // a file of the set is not there
-	BadTimestamp Reason = "bad-timestamp"
+	Truncated   Reason = "truncated"    // the file ends inside a record, or before its known size
+	BadBatch    Reason = "bad-batch"    // a batch's own checks fail; the cause is a *batch.Error
+	BadRecords  Reason = "bad-records"  // records inside a batch with a right CRC do not decode or do not fit its header
+	IOError     Reason = "io-error"     // the bytes cannot be read
+	BadOffset   Reason = "bad-offset"   // an offset out of order or outside the segment
+	BadIndex    Reason = "bad-index"    // an index entry that the batches do not confirm
+	BadChecksum Reason = "bad-checksum" // CRC of a small file or of a sum entry differs
+	BadSum      Reason = "bad-sum"      // bytes differ from chronik.sums
+	BadSyntax   Reason = "bad-syntax"   // a small file that does not parse
+	BadVersion  Reason = "bad-version"  // unknown format version
+	MissingFile Reason = "missing-file" // a file of the set is not there
 )
 
 // Error says what is wrong where.
