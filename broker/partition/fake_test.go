@@ -234,7 +234,7 @@ func (r *rig) replay(st State, cfg Config, frames []wal.Frame) (*Replay, error) 
 		return nil, err
 	}
 	for i := range frames {
-		if err := rp.Apply(&frames[i], r.now); err != nil {
+		if err := rp.Apply(&frames[i], r.now, false); err != nil {
 			return rp, err
 		}
 	}

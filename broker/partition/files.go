@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/vfs"
@@ -170,3 +171,16 @@ type sums struct{}
 func (s *sums) add(base, from int64, data []byte) {}
 
 func (l *Log) writeSums() error { return nil }
+
+// cleanedSuffix ends the name of a file that the cleaner is writing.
+const cleanedSuffix = ".cleaned"
+
+// Temporary says whether a name in a partition directory is one that chronik or Apache Kafka gives a file for a moment.
+func Temporary(name string) bool {
+	for _, suffix := range []string{vfs.TempSuffix, cleanedSuffix, ".swap", ".deleted"} {
+		if strings.HasSuffix(name, suffix) {
+			return true
+		}
+	}
+	return false
+}

@@ -73,8 +73,9 @@ type Replay struct {
 	cur      cursor
 	findings []Finding
 	grown    bool // something was applied to the files
-	created  wal.LSN
-	now      int64
+	created  wal.LSN // LSN of Opened, 0 if the checkpoint lists the partition
+	proven   wal.LSN
+	now      int64 // time of the group at hand, ms
 }
 
 // NewReplay starts from the checkpoint's State, or from State{Identity, Dir, Shape} of a partition that was opened behind it; opened is
@@ -116,6 +117,9 @@ func (r *Replay) makeDir() error {
 // State returns the model after what was applied.
 func (r *Replay) State() State { return r.st }
 
+// Proven is the LSN of the last frame that continued the log where the frames before had left it: nothing below it is lost unnoticed.
+func (r *Replay) Proven() wal.LSN { return max(r.proven, r.synced.LSN) }
+
 // Findings returns what was found so far.
 func (r *Replay) Findings() []Finding { return r.findings }
 
@@ -133,19 +137,19 @@ func (r *Replay) damage(kind FindingKind, file string, at int64, format string, 
 	return &DamageError{f}
 }
 
-// Apply applies one frame of the partition; now is the time of its group, ms. Frames at or below the State's LSN are skipped. A
-// *DamageError stops the partition.
-func (r *Replay) Apply(f *wal.Frame, now int64) error {
+// Apply applies one frame of the partition; now is the time of its group, ms. Frames at or below the State's LSN are skipped. damaged says
+// that frames of the partition may have been lost between the last one applied and this one: then records in between are looked for in
+// the partition log. Without damage, what follows a gap was never acknowledged (the journal had refused what came before it for want of
+// space) and is passed over. A *DamageError stops the partition.
+func (r *Replay) Apply(f *wal.Frame, now int64, damaged bool) error {
 	if f.LSN <= r.st.LSN {
 		return nil
 	}
 	r.now = now
 	var err error
 	switch f.Type {
-	case wal.Batch:
-		err = r.batch(f)
-	case wal.Rolled:
-		err = r.rolled(f)
+	case wal.Batch, wal.Rolled, wal.EpochBegun:
+		err = r.grow(f, damaged)
 	case wal.Truncated:
 		if f.LSN != r.opt.CutLSN && f.First < r.st.End {
 			err = r.truncate(f.First)
@@ -153,8 +157,6 @@ func (r *Replay) Apply(f *wal.Frame, now int64) error {
 	case wal.LogStart:
 		r.st.LogStart = max(r.st.LogStart, min(f.First, r.st.End))
 		r.st.Epochs = cutEpochs(r.st.Epochs, r.st.LogStart, r.st.End+1)
-	case wal.EpochBegun:
-		r.beginEpoch(f.Epoch, f.First)
 	case wal.TailBlock:
 		err = r.restoreBlock(f)
 	case wal.Opened, wal.Replaced, wal.Dropped:
@@ -167,22 +169,41 @@ func (r *Replay) Apply(f *wal.Frame, now int64) error {
 	return err
 }
 
-func (r *Replay) batch(f *wal.Frame) error {
-	if f.LSN < r.opt.CutLSN || f.Last < r.st.End {
-		return nil // truncated later, or a copy of the journal's accepted tail
-	}
-	h, err := batch.Parse(f.Payload)
-	if err != nil || h.BaseOffset != f.First || h.LastOffset() != f.Last || h.Size() != len(f.Payload) {
-		return r.damage(Gap, r.cur.path(), r.cur.pos, "LSN %d: the frame and its batch disagree", f.LSN)
+// grow applies a frame that continues the log at f.First.
+func (r *Replay) grow(f *wal.Frame, damaged bool) error {
+	if f.LSN < r.opt.CutLSN {
+		return nil // truncated later
 	}
 	if f.First > r.st.End {
-		if _, err := r.Recover(f.First); err != nil {
+		if !damaged {
+			return nil
+		}
+		if _, err := r.Recover(f.First, nil); err != nil {
 			return err
 		}
 	}
-	if f.First != r.st.End {
+	if f.First > r.st.End {
 		return r.damage(Gap, r.cur.path(), r.cur.pos, "offsets %d to %d are lost: LSN %d goes on at %d", r.st.End, f.First-1, f.LSN, f.First)
 	}
+	switch f.Type {
+	case wal.Batch:
+		return r.batch(f)
+	case wal.Rolled:
+		return r.rolled(f)
+	}
+	r.beginEpoch(f.Epoch, f.First)
+	return nil
+}
+
+func (r *Replay) batch(f *wal.Frame) error {
+	if f.Last < r.st.End {
+		return nil // taken from the partition log before
+	}
+	h, err := batch.Parse(f.Payload)
+	if err != nil || h.BaseOffset != f.First || h.LastOffset() != f.Last || h.Size() != len(f.Payload) || f.First != r.st.End {
+		return r.damage(Gap, r.cur.path(), r.cur.pos, "LSN %d: offsets %d to %d at log end %d: the frame and its batch disagree", f.LSN, f.First, f.Last, r.st.End)
+	}
+	r.proven = f.LSN
 	return r.take(f.Payload, &h)
 }
 
@@ -210,9 +231,6 @@ func (r *Replay) beginEpoch(epoch int32, start int64) {
 }
 
 func (r *Replay) rolled(f *wal.Frame) error {
-	if f.LSN < r.opt.CutLSN {
-		return nil
-	}
 	shape, err := ParseRolled(f.Payload)
 	if err != nil {
 		if len(f.Payload) != 0 {
@@ -220,21 +238,15 @@ func (r *Replay) rolled(f *wal.Frame) error {
 		}
 		shape = r.cfg.choices() // known from the identities of a damaged group only
 	}
-	if f.First > r.st.End {
-		if _, err := r.Recover(f.First); err != nil {
-			return err
-		}
-	}
 	active := r.st.Segments[len(r.st.Segments)-1]
 	switch {
 	case f.First == active.Base:
 		r.st.Shape = shape
 		return nil
 	case f.First < r.st.End:
-		return nil // a copy of the journal's accepted tail
-	case f.First > r.st.End:
-		return r.damage(Gap, r.cur.path(), r.cur.pos, "offsets %d to %d are lost: a segment begins at %d", r.st.End, f.First-1, f.First)
+		return nil // done when records were taken from the partition log
 	}
+	r.proven = f.LSN
 	return r.roll(shape)
 }
 
@@ -259,8 +271,8 @@ func (r *Replay) roll(shape Rolled) error {
 }
 
 // Recover takes records that the journal lost from the partition log: valid batches that follow each other without a gap from the log's
-// end up to upTo (or, if that is negative, as far as they go). It returns how many batches it took.
-func (r *Replay) Recover(upTo int64) (int, error) {
+// end up to upTo (or, if that is negative, as far as they go). accept, if given, may refuse a batch. It returns how many batches it took.
+func (r *Replay) Recover(upTo int64, accept func(h *batch.Header, raw []byte) bool) (int, error) {
 	first, at, n := r.st.End, r.cur.pos, 0
 	for upTo < 0 || r.st.End < upTo {
 		if err := r.cur.open(); err != nil {
@@ -279,7 +291,7 @@ func (r *Replay) Recover(upTo int64) (int, error) {
 			}
 			continue
 		}
-		if raw == nil || h.BaseOffset != r.st.End || upTo >= 0 && h.LastOffset() >= upTo {
+		if raw == nil || h.BaseOffset != r.st.End || upTo >= 0 && h.LastOffset() >= upTo || accept != nil && !accept(&h, raw) {
 			break
 		}
 		if err := r.take(raw, &h); err != nil {

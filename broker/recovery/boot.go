@@ -2,9 +2,13 @@ package recovery
 
 import (
 	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
 
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/partition"
+	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 )
@@ -53,7 +57,151 @@ type Result struct {
 // Boot recovers a data directory and opens it. It may be killed anywhere and run again. An error means that nothing was opened and, but
 // for evidence, nothing below the durable floor was changed; the report is complete as far as it got.
 func Boot(o Options) (*Result, error) {
-	return nil, errors.ErrUnsupported
+	s := newScan(o.FS, o.Dir, o.DirID, o.Env.Now())
+	s.env, s.progress, s.ledger = o.Env, o.Progress, o.Report
+	s.setTopics(o.Topic, o.Config)
+	o.Env.FS, o.Env.Dir = o.FS, s.topicsDir()
+	o.Env.Hold = func(id partition.Identity, after, upTo wal.LSN) (string, wal.LSN, error) {
+		return Hold(o.FS, o.Dir, o.DirID, id, after, upTo)
+	}
+	o.Wal.FS, o.Wal.Dir, o.Wal.DirID, o.Wal.Kind = o.FS, s.walDir(), o.DirID, wal.Journal
+	started := time.Now()
+	var result *Result
+	var err error
+	if o.Founding {
+		result, err = s.found(o)
+	} else {
+		result, err = s.boot(o)
+	}
+	s.report.Seconds = time.Since(started).Seconds()
+	s.report.sort()
+	if err != nil {
+		return &Result{Report: s.report}, err
+	}
+	return result, nil
+}
+
+func newScan(fsys vfs.FS, dir string, id [16]byte, now int64) *scan {
+	return &scan{
+		fs: fsys, dir: dir, dirID: id, parts: map[key]*part{},
+		report: &Report{Version: ReportVersion, Directory: dir, Started: now, Findings: []JournalFinding{}, Partitions: []PartitionReport{}, Moved: []Moved{}},
+	}
+}
+
+func (s *scan) setTopics(topic func([16]byte) (string, bool), config func(string) partition.Config) {
+	s.topic, s.config = topic, config
+	if config == nil {
+		s.config = func(string) partition.Config { return partition.DefaultConfig() }
+	}
+}
+
+// found makes the journal and the first checkpoint of a new directory.
+func (s *scan) found(o Options) (*Result, error) {
+	s.report.Founded = true
+	if err := vfs.MkdirAll(s.fs, s.topicsDir()); err != nil {
+		return nil, fmt.Errorf("found %s: %w", s.dir, err)
+	}
+	log, err := wal.Create(o.Wal)
+	if err != nil {
+		return nil, fmt.Errorf("found %s: %w", s.dir, err)
+	}
+	first := partition.Checkpoint{Time: s.env.Now()}
+	base := filepath.Join(s.walDir(), datadir.CheckpointBase)
+	file, err := statefile.Create(s.fs, base, partition.CheckpointKind, partition.CheckpointVersion, s.dirID, first.Marshal())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("found %s: %w", s.dir, err), log.Close())
+	}
+	s.env.Journal = log
+	return &Result{
+		Log: log, Checkpointer: partition.NewCheckpointer(s.env, file, log, nil), Checkpoint: first, LastTime: first.Time, Report: s.report,
+	}, nil
+}
+
+// boot recovers a directory that has been founded.
+func (s *scan) boot(o Options) (*Result, error) {
+	if err := s.examine(); err != nil {
+		return nil, err
+	}
+	if err := vfs.MkdirAll(s.fs, s.topicsDir()); err != nil {
+		return nil, fmt.Errorf("recover %s: %w", s.dir, err)
+	}
+	cut, err := s.saveEvidence()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.replayAll(); err != nil {
+		return nil, err
+	}
+	if err := s.hold(); err != nil {
+		return nil, err
+	}
+	removed, err := s.tidy()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.conclude(); err != nil {
+		return nil, err
+	}
+	if err := s.file.Mend(); err != nil {
+		return nil, fmt.Errorf("recover %s: %w", s.dir, err)
+	}
+	log, err := wal.Resume(o.Wal, s.inv, wal.CutNote{Incident: cut})
+	if err != nil {
+		return nil, fmt.Errorf("recover %s: %w; run %s", s.dir, err, s.next())
+	}
+	s.env.Journal = log
+	return s.open(log, removed)
+}
+
+// examine reads checkpoint and journal and decides; nothing is changed.
+func (s *scan) examine() error {
+	if err := s.loadCheckpoint(); err != nil {
+		return err
+	}
+	if err := s.survey(); err != nil {
+		return err
+	}
+	if err := s.refuse(); err != nil {
+		return err
+	}
+	return s.assign()
+}
+
+// open opens the logs of a recovered directory.
+func (s *scan) open(log *wal.Log, removed []string) (*Result, error) {
+	r := &Result{Log: log, Checkpoint: *s.ck, Report: s.report, LastTime: s.ck.Time}
+	for i := range s.inv.Segments {
+		r.LastTime = max(r.LastTime, s.inv.Segments[i].LastTime)
+	}
+	synced := log.Synced()
+	for _, p := range s.sorted() {
+		switch {
+		case p.dropped:
+		case p.stop != nil:
+			st := p.st
+			if !p.listed {
+				st = partition.State{Identity: p.st.Identity, Dir: p.dir}
+			}
+			if st.Held == 0 {
+				st.Held, st.HeldFile, st.HeldReason = p.heldLSN, p.held, p.stop.Error()
+			}
+			r.Stopped = append(r.Stopped, st)
+		case p.replay != nil:
+			l, err := p.replay.Open(synced)
+			if err != nil {
+				for _, l := range r.Partitions {
+					err = errors.Join(err, l.Close())
+				}
+				return nil, errors.Join(fmt.Errorf("recover %s: %w", s.dir, err), log.Close())
+			}
+			r.Partitions = append(r.Partitions, l)
+		}
+	}
+	r.Checkpointer = partition.NewCheckpointer(s.env, s.file, log, r.Stopped)
+	for _, dir := range removed {
+		r.Checkpointer.Removed(dir)
+	}
+	return r, nil
 }
 
 // CheckOptions say what to check.
@@ -71,5 +219,33 @@ type CheckOptions struct {
 
 // Check comes to the verdicts that Boot would come to, and changes nothing. Memory is bounded.
 func Check(o CheckOptions) (*Report, error) {
-	return nil, errors.ErrUnsupported
+	now := time.Now().UnixMilli()
+	s := newScan(o.FS, o.Dir, o.DirID, now)
+	s.readOnly, s.report.ReadOnly = true, true
+	s.progress, s.upTo = o.Progress, o.UpTo
+	s.env = &partition.Env{FS: o.FS, Dir: s.topicsDir(), Now: func() int64 { return now }}
+	s.setTopics(o.Topic, o.Config)
+	started := time.Now()
+	err := s.check(o.Deep)
+	s.report.Seconds = time.Since(started).Seconds()
+	s.report.sort()
+	return s.report, err
+}
+
+func (s *scan) check(deep bool) error {
+	if err := s.examine(); err != nil {
+		return err
+	}
+	if err := s.replayAll(); err != nil {
+		return err
+	}
+	if _, err := s.tidy(); err != nil {
+		return err
+	}
+	if deep {
+		if err := s.verifyLogs(); err != nil {
+			return err
+		}
+	}
+	return s.conclude()
 }

@@ -1,0 +1,250 @@
+package recovery
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/partition"
+	"chronik.dev/chronik/broker/statefile"
+	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
+)
+
+// key names a partition.
+type key struct {
+	id        [16]byte
+	partition int32
+}
+
+// part is what recovery knows of one partition.
+type part struct {
+	key
+	name   string          // of the topic; empty if nothing tells it
+	st     partition.State // of the checkpoint, if listed
+	listed bool
+	opened wal.LSN // of the Opened frame behind the checkpoint
+
+	dropped bool
+	cutTo   int64 // lowest Truncated behind the checkpoint that goes below its end
+	cutLSN  wal.LSN
+	changed []partition.Replaced
+	lost    []loss // frames that the journal lost, by LSN
+
+	replay  *partition.Replay
+	dir     string  // directory name
+	applied wal.LSN // last frame seen
+	gap     wal.Verdict
+	frames  int64
+	bytes   int64
+	stop    error  // why the partition stops
+	unsure  string // what it may have lost
+	held    string
+	heldLSN wal.LSN
+}
+
+// loss is a frame, or a summary of several, that a damaged stretch of the journal lost.
+type loss struct {
+	wal.Identity
+	verdict wal.Verdict
+}
+
+// scan is one recovery, of Boot or Check.
+type scan struct {
+	fs       vfs.FS
+	dir      string
+	dirID    [16]byte
+	readOnly bool
+	env      *partition.Env
+	topic    func(id [16]byte) (string, bool)
+	config   func(topic string) partition.Config
+	progress func(int64)
+	upTo     wal.LSN
+	deep     bool
+
+	file    *statefile.File
+	ck      *partition.Checkpoint
+	inv     *wal.Inventory
+	parts   map[key]*part
+	entries []*entry       // of topics/
+	blind   []*wal.Finding // findings that lost frames which nothing names
+	report  *Report
+	ledger  func(datadir.Incident) (string, error)
+}
+
+func (s *scan) walDir() string    { return filepath.Join(s.dir, datadir.WalDir) }
+func (s *scan) topicsDir() string { return filepath.Join(s.dir, datadir.TopicsDir) }
+
+// next is the command that every refusal and stopped partition names.
+func (s *scan) next() string { return "chronik wal verify " + s.dir }
+
+// loadCheckpoint reads the checkpoint and refuses a directory that has none.
+func (s *scan) loadCheckpoint() error {
+	base := filepath.Join(s.walDir(), datadir.CheckpointBase)
+	if there, err := vfs.Exists(s.fs, s.walDir()); err != nil {
+		return fmt.Errorf("recover %s: %w", s.dir, err)
+	} else if !there {
+		return fmt.Errorf("recover %s: %w: %s does not exist; restore it, or copy the partitions out (%s)", s.dir, ErrNoJournal, s.walDir(), s.next())
+	}
+	f, err := statefile.Load(s.fs, base, partition.CheckpointKind, partition.CheckpointVersion, s.dirID)
+	var version *statefile.VersionError
+	switch {
+	case errors.As(err, &version):
+		return fmt.Errorf("recover %s: %w: %w; use the release that wrote it, or a newer one", s.dir, ErrFormat, err)
+	case err != nil:
+		return fmt.Errorf("recover %s: %w: %w; run %s", s.dir, ErrNoCheckpoint, err, s.next())
+	}
+	if s.ck, err = partition.UnmarshalCheckpoint(f.Body()); err != nil {
+		return fmt.Errorf("recover %s: %w: %w; run %s", s.dir, ErrNoCheckpoint, err, s.next())
+	}
+	s.file = f
+	s.report.Checkpoint = CheckpointInfo{LSN: s.ck.LSN, Time: s.ck.Time, Partitions: len(s.ck.Partitions), Copies: f.Copies()}
+	for _, st := range s.ck.Partitions {
+		k := key{st.ID, st.Partition}
+		s.parts[k] = &part{key: k, name: st.Topic, st: st, listed: true, dir: st.Dir}
+	}
+	return nil
+}
+
+// minSynced is the LSN that the checkpoint proves durable.
+func (s *scan) minSynced() wal.LSN {
+	lsn := s.ck.LSN
+	for i := range s.ck.Partitions {
+		lsn = max(lsn, s.ck.Partitions[i].LSN)
+	}
+	return lsn
+}
+
+func (s *scan) inspect(visit func(*wal.Group) error) (*wal.Inventory, error) {
+	inv, err := wal.Inspect(wal.InspectOptions{
+		FS: s.fs, Dir: s.walDir(), DirID: s.dirID, Kind: wal.Journal, MinSynced: s.minSynced(), UpTo: s.upTo, Progress: s.progress,
+	}, visit)
+	if err != nil {
+		return nil, fmt.Errorf("recover %s: %w", s.dir, err)
+	}
+	return inv, nil
+}
+
+// survey reads the whole journal once, before anything changes: partitions, drops, cuts, replaced files, and what is lost.
+func (s *scan) survey() error {
+	inv, err := s.inspect(func(g *wal.Group) error {
+		for i := range g.Frames {
+			if err := s.meet(&g.Frames[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.inv = inv
+	info := &s.report.Journal
+	*info = JournalInfo{
+		Segments: len(inv.Segments), Spares: len(inv.Spares), First: inv.First, Last: inv.Last, Floor: inv.Floor, Highest: inv.Highest,
+		Bytes: inv.Bytes, Clean: inv.Clean,
+	}
+	for i := range inv.Findings {
+		f := &inv.Findings[i]
+		s.report.Findings = append(s.report.Findings, JournalFinding{Finding: *f})
+		if f.Verdict == wal.Corrupt || f.Verdict == wal.Undecided {
+			s.lose(f)
+		}
+	}
+	for _, p := range s.parts {
+		slices.SortFunc(p.lost, func(a, b loss) int { return cmp.Compare(a.LSN, b.LSN) })
+	}
+	return nil
+}
+
+// stale says whether a frame is included in the checkpoint.
+func (s *scan) stale(p *part, lsn wal.LSN) bool {
+	if lsn == 0 {
+		return false // a summary
+	}
+	return p != nil && p.listed && lsn <= p.st.LSN || (p == nil || !p.listed) && lsn <= s.ck.LSN
+}
+
+// partOf returns the partition of a frame behind the checkpoint, nil if the frame is included in it.
+func (s *scan) partOf(k key, lsn wal.LSN) *part {
+	p := s.parts[k]
+	if s.stale(p, lsn) {
+		return nil
+	}
+	if p == nil {
+		p = &part{key: k}
+		s.parts[k] = p
+	}
+	return p
+}
+
+// meet takes note of a frame.
+func (s *scan) meet(f *wal.Frame) error {
+	if !f.Type.Known() && f.Flags&wal.FlagSkippable == 0 {
+		return fmt.Errorf("recover %s: LSN %d: frame of type %v: %w", s.dir, f.LSN, f.Type, ErrFormat)
+	}
+	p := s.partOf(key{f.ID, f.Partition}, f.LSN)
+	if p == nil {
+		return nil
+	}
+	switch f.Type {
+	case wal.Opened:
+		if !p.listed && p.opened == 0 {
+			p.opened, p.name = f.LSN, string(f.Payload)
+			p.st.Identity = partition.Identity{Topic: p.name, ID: p.id, Partition: p.partition, RaftIndex: uint64(f.First)}
+		}
+	case wal.Replaced:
+		v, err := partition.ParseReplaced(f.Payload)
+		if err != nil {
+			return fmt.Errorf("recover %s: LSN %d: %w: %w", s.dir, f.LSN, ErrFormat, err)
+		}
+		p.changed = append(p.changed, v)
+	default:
+		p.note(f.Type, f.LSN, f.First)
+	}
+	return nil
+}
+
+// note takes note of what a frame, or the identity of a lost one, changes for good.
+func (p *part) note(t wal.Type, lsn wal.LSN, first int64) {
+	switch t {
+	case wal.Dropped:
+		p.dropped = true
+	case wal.Truncated:
+		if p.listed && first < p.st.End && (p.cutLSN == 0 || first <= p.cutTo) {
+			p.cutTo, p.cutLSN = first, lsn
+		}
+	}
+}
+
+// lose notes what a finding lost.
+func (s *scan) lose(f *wal.Finding) {
+	for _, id := range f.Lost {
+		p := s.partOf(key{id.ID, id.Partition}, id.LSN)
+		if p == nil {
+			continue
+		}
+		p.note(id.Type, id.LSN, id.First)
+		p.lost = append(p.lost, loss{id, f.Verdict})
+	}
+	if f.Incomplete {
+		s.blind = append(s.blind, f)
+	}
+}
+
+// refuse returns why this journal cannot be recovered from at all.
+func (s *scan) refuse() error {
+	for i := range s.inv.Findings {
+		f := &s.inv.Findings[i]
+		switch f.Verdict {
+		case wal.UnknownVersion:
+			return fmt.Errorf("recover %s: %s byte %d: %w: %s; use the release that wrote it, or a newer one", s.dir, f.File, f.Offset, ErrFormat, f.Evidence)
+		case wal.IOError:
+			return fmt.Errorf("recover %s: %s byte %d: %w: %w; try again, or copy the directory to another disk", s.dir, f.File, f.Offset, ErrUnreadable, f.Err)
+		}
+	}
+	return nil
+}
