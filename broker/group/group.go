@@ -2,7 +2,7 @@
 // __consumer_offsets keeps groups and offsets.
 //
 // The idea: a Group takes requests and the time as arguments and returns effects: answers to requests that were waiting, and group
-// metadata to persist. It has no goroutine, clock, disk or network, so that every behaviour can be read as a transcript (testdata/). The
+// metadata to persist. It has no goroutine, clock, disk or network, so that every behaviour can be read as a transcript (testdata/transcripts/). The
 // transitions and error codes are those of Apache Kafka 4.3's coordinator; protocol type, protocol names, metadata and assignments are
 // opaque, so that Kafka Connect, schema registries and others form groups too.
 //

@@ -185,16 +185,14 @@ func (g *Group) persistedStatic(now int64, w write, code Code) {
 	if code == None && (g.state != Stable || g.generation != w.generation) {
 		return // a rebalance began; its end answers
 	}
+	g.touch(now, m) // its session may have ended while it waited
 	if code != None {
 		g.answerJoin(m, JoinResult{Code: code, Generation: -1})
 		if g.state != Stable {
 			return
 		}
-		if g.leader == m.id {
-			g.leader = w.static.old.id
-		}
+		g.rename(m, w.static.old.id)
 		*m = w.static.old
-		g.static[m.instance] = m.id
 		g.touch(now, m)
 		return
 	}

@@ -93,6 +93,12 @@ func (g *Group) remove(m *member) {
 func (g *Group) replace(m *member, id string) {
 	g.answerJoin(m, JoinResult{Code: FencedInstanceID, Generation: -1, MemberID: m.id})
 	g.answerSync(m, SyncResult{Code: FencedInstanceID})
+	g.rename(m, id)
+	m.isNew = false
+}
+
+// rename changes a static member's id wherever the group knows it by that.
+func (g *Group) rename(m *member, id string) {
 	if g.unsynced[m.id] {
 		delete(g.unsynced, m.id)
 		g.unsynced[id] = true
@@ -100,7 +106,7 @@ func (g *Group) replace(m *member, id string) {
 	if g.leader == m.id {
 		g.leader = id
 	}
-	m.id, m.isNew = id, false
+	m.id = id
 	g.static[m.instance] = id
 }
 
