@@ -136,8 +136,10 @@ func (n *Node) handle(rd raft.Ready) error {
 		n.lost(rd.Lead)
 	}
 	n.number(rd.Entries)
-	if err := n.storage.Save(rd); err != nil {
-		return fmt.Errorf("save Raft state: %w", err)
+	if !plantApplyBeforeSave {
+		if err := n.save(rd); err != nil {
+			return err
+		}
 	}
 	if n.o.Transport != nil && len(rd.Messages) > 0 {
 		n.o.Transport.Send(rd.Messages)
@@ -152,6 +154,11 @@ func (n *Node) handle(rd raft.Ready) error {
 			return err
 		}
 	}
+	if plantApplyBeforeSave {
+		if err := n.save(rd); err != nil {
+			return err
+		}
+	}
 	n.raw.Advance(rd)
 	if err := n.maybeSnapshot(); err != nil {
 		return err
@@ -161,6 +168,13 @@ func (n *Node) handle(rd raft.Ready) error {
 		r.to.answer <- r.answer
 	}
 	n.replies = n.replies[:0]
+	return nil
+}
+
+func (n *Node) save(rd raft.Ready) error {
+	if err := n.storage.Save(rd); err != nil {
+		return fmt.Errorf("save Raft state: %w", err)
+	}
 	return nil
 }
 

@@ -78,11 +78,12 @@ type reader struct {
 	synced   uint64 // LSN that HardState and snapshot know to be durable
 	inv      *wal.Inventory
 	note     wal.Note // of the newest group
-	reset    wal.LSN
-	adopted  bool   // term and vote come from the log
-	newReset bool   // the reset frame of an installed snapshot was never written
-	commit   uint64 // highest that any group promised
-	where    string // file and offset of the newest group, for messages
+	reset    wal.LSN  // of the newest reset frame
+	resetAt  uint64   // its index
+	adopted  bool     // term and vote come from the log
+	newReset bool     // the reset frame of an installed snapshot was never written
+	commit   uint64   // highest that any group promised
+	where    string   // file and offset of the newest group, for messages
 	offset   int64
 	gap      *DamageError
 }
@@ -202,7 +203,7 @@ func (r *reader) readLog() error {
 	if r.gap != nil {
 		return r.gap
 	}
-	if newest := r.kept[len(r.kept)-1]; newest.install && r.reset == 0 {
+	if newest := r.kept[len(r.kept)-1]; newest.install && r.resetAt != newest.snapshot.GetMetadata().GetIndex() {
 		r.newReset = true // the crash was between snapshot file and frame
 		r.log = entryLog{baseIndex: newest.baseIndex, baseTerm: newest.baseTerm}
 	}
@@ -260,7 +261,7 @@ func (r *reader) resetLog(g *wal.Group, index, term uint64, lsn wal.LSN) {
 		return
 	}
 	r.log.entries, r.log.lsns = nil, nil
-	r.reset = lsn
+	r.reset, r.resetAt = lsn, index
 }
 
 func (r *reader) damage(file string, offset int64, reason, lost string) *DamageError {

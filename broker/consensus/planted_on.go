@@ -1,0 +1,5 @@
+//go:build planted_apply_before_save
+
+package consensus
+
+const plantApplyBeforeSave = true

@@ -1,0 +1,128 @@
+package raftlog
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"chronik.dev/chronik/broker/vfs"
+)
+
+var (
+	crashStates = flag.Int("crash.states", 1500, "crash states of TestCrash")
+	crashSeed   = flag.Uint64("crash.seed", 1, "first seed of TestCrash")
+)
+
+// TestCrash runs random histories on a disk that may lose power inside every call that changes something. Whatever it leaves must open as the state
+// before or after the step in progress, go on, and open again as the same.
+func TestCrash(t *testing.T) {
+	states, seed := 0, *crashSeed
+	for ; states < *crashStates; seed++ {
+		states += crashHistory(t, seed, *crashStates-states)
+	}
+	t.Logf("%d crash states, seeds %d to %d", states, *crashSeed, seed-1)
+}
+
+// crashHistory runs one history and returns how many crashes it tried.
+func crashHistory(t *testing.T, seed uint64, limit int) (states int) {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	disk := vfs.NewMem(seed)
+	s, before := mustFound(t, disk), newModel()
+	before.size = []int{0, 40, 3000}[rng.IntN(3)]
+	var log []string
+	for range 12 {
+		x := before.next(rng.IntN)
+		after := before.clone()
+		after.do(x)
+		log = append(log, x.name)
+		var crashes []*vfs.Mem
+		disk.SetHook(func(vfs.Op) {
+			if rng.IntN(3) == 0 && states < limit {
+				crashes = append(crashes, disk.CrashClone(rng))
+				states++
+			}
+		})
+		err := do(s, x)
+		disk.SetHook(nil)
+		if err != nil {
+			t.Fatalf("seed %d: %s: %v", seed, strings.Join(log, "; "), err)
+		}
+		for i, c := range crashes {
+			if d := crashed(t, c, rng, before, after); d != "" {
+				t.Fatalf("-crash.seed %d: %s: crash %d: %s\n%s", seed, strings.Join(log, "; "), i, d, c)
+			}
+		}
+		if d := crashed(t, disk.CrashMode(rng, vfs.None), rng, after, after); d != "" {
+			t.Fatalf("-crash.seed %d: %s: after the last step: %s\n%s", seed, strings.Join(log, "; "), d, disk)
+		}
+		before = after
+	}
+	return states
+}
+
+// crashed opens what a crash left, twice, with a crash inside the first opening, and says what is wrong.
+func crashed(t *testing.T, disk *vfs.Mem, rng *rand.Rand, before, after *model) string {
+	var inside *vfs.Mem
+	disk.SetHook(func(vfs.Op) {
+		if inside == nil && rng.IntN(4) == 0 {
+			inside = disk.CrashClone(rng)
+		}
+	})
+	s, _, err := Open(testOptions(disk))
+	disk.SetHook(nil)
+	if err != nil {
+		return err.Error()
+	}
+	m := between(s, before, after)
+	if m == nil {
+		return fmt.Sprintf("neither the state before (%s) nor after (%s)", before.differs(s, false), after.differs(s, false))
+	}
+	if inside != nil {
+		again, _, err := Open(testOptions(inside))
+		if err != nil {
+			return fmt.Sprintf("after a crash inside Open: %v", err)
+		}
+		if d := m.differs(again, false); d != "" {
+			return "after a crash inside Open: " + d
+		}
+	}
+	x := m.next(rng.IntN)
+	m.do(x)
+	if err := do(s, x); err != nil {
+		return fmt.Sprintf("going on with %s: %v", x.name, err)
+	}
+	if s, _, err = Open(testOptions(disk.Kill())); err != nil {
+		return fmt.Sprintf("second start: %v", err)
+	}
+	if d := m.differs(s, false); d != "" {
+		return "second start: " + d
+	}
+	return ""
+}
+
+// between returns the model that the storage equals: before, after, or, since a Ready of several parts may be half done, its first parts alone.
+// The commit index may be any that was known; raft finds it again.
+func between(s *Storage, before, after *model) *model {
+	half := after.clone()
+	half.snap, half.prev = after.snap, after.prev
+	for _, hard := range []*model{after, before} {
+		for _, log := range []*model{after, before} {
+			m := log.clone()
+			m.hard = hard.hard
+			if commit := s.hard.GetCommit(); commit > after.hard.GetCommit() || commit < s.snapshot.GetMetadata().GetIndex() {
+				continue
+			} else if m.differs(s, false) == "" || m.hard.GetCommit() < commit && m.withCommit(commit).differs(s, true) == "" {
+				return m.withCommit(commit)
+			}
+		}
+	}
+	return nil
+}
+
+func (m *model) withCommit(commit uint64) *model {
+	c := m.clone()
+	c.hard = hard(m.hard.GetTerm(), m.hard.GetVote(), commit)
+	return c
+}
