@@ -5,7 +5,6 @@ import (
 	"io"
 
 	"chronik.dev/chronik/broker/batch"
-	"chronik.dev/chronik/broker/vfs"
 )
 
 // Sizes in bytes of one entry of .index and .timeindex.
@@ -117,7 +116,7 @@ func (r *entryReader) next() ([]byte, error) {
 
 // validIndex counts the entries of .index that can be true of size bytes of batches and returns the last: offsets and positions rise,
 // positions leave room for a batch.
-func validIndex(f vfs.File, base, size int64) (n int64, last IndexEntry, err error) {
+func validIndex(f io.ReaderAt, base, size int64) (n int64, last IndexEntry, err error) {
 	r := entryReader{f: f, size: IndexEntrySize}
 	last = IndexEntry{base - 1, 0}
 	for {
@@ -138,7 +137,7 @@ func validIndex(f vfs.File, base, size int64) (n int64, last IndexEntry, err err
 }
 
 // validTimes counts the entries of .timeindex up to offset that can be true and returns the last: times and offsets rise.
-func validTimes(f vfs.File, base, offset int64) (n int64, last TimeEntry, err error) {
+func validTimes(f io.ReaderAt, base, offset int64) (n int64, last TimeEntry, err error) {
 	r := entryReader{f: f, size: TimeEntrySize}
 	last = TimeEntry{batch.NoTimestamp, base}
 	for {
