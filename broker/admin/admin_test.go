@@ -31,10 +31,9 @@ func (f *fake) Snapshot() Snapshot {
 	latency := Histogram{Bounds: []float64{0.001, 0.01}, Counts: []uint64{3, 2, 1}, Sum: 0.5}
 	return Snapshot{
 		NodeID: 7, ClusterID: "c", StartedAt: time.Unix(1000, 0), RecoverySeconds: 0.25,
-		Requests:       []Request{{API: "Produce", Errors: 1, Latency: latency}, {API: "Fetch"}},
-		ProduceRecords: 42,
-		Journal:        Journal{Syncs: 6, SyncLatency: latency},
-		Checkpoint:     Checkpoint{Time: time.Now(), Total: 2},
+		Requests:   []Request{{API: "Fetch"}, {API: "Produce", Count: 42}},
+		Journal:    Journal{Syncs: 6, SyncLatency: latency},
+		Checkpoint: Checkpoint{Millis: time.Now().UnixMilli(), Total: 2},
 		Partitions: []Partition{
 			{Topic: "a", Partition: 0, LogEnd: 10, HighWatermark: 9},
 			{Topic: "a", Partition: 1, Stopped: "corrupt", Command: "chronik wal verify d"},
@@ -123,11 +122,11 @@ func TestMetrics(t *testing.T) {
 	for _, line := range []string{
 		`chronik_build_info{version="v1"} 1`,
 		`chronik_node_info{cluster_id="c",node_id="7"} 1`,
-		`chronik_produce_records_total 42`,
-		`chronik_kafka_request_duration_seconds_bucket{api="Produce",le="0.001"} 3`,
-		`chronik_kafka_request_duration_seconds_bucket{api="Produce",le="0.01"} 5`,
-		`chronik_kafka_request_duration_seconds_bucket{api="Produce",le="+Inf"} 6`,
-		`chronik_kafka_request_duration_seconds_count{api="Fetch"} 0`,
+		`chronik_kafka_requests_total{api="Produce"} 42`,
+		`chronik_kafka_requests_total{api="Fetch"} 0`,
+		`chronik_journal_sync_duration_seconds_bucket{le="0.001"} 3`,
+		`chronik_journal_sync_duration_seconds_bucket{le="0.01"} 5`,
+		`chronik_journal_sync_duration_seconds_bucket{le="+Inf"} 6`,
 		`chronik_journal_sync_duration_seconds_sum 0.5`,
 		`chronik_partitions{state="online"} 1`,
 		`chronik_partitions{state="stopped"} 1`,

@@ -26,21 +26,18 @@ var (
 	descRecovery    = desc("recovery_duration_seconds", "Time that boot recovery took.")
 	descConnections = desc("kafka_connections", "Open Kafka connections.")
 	descAccepted    = desc("kafka_connections_accepted_total", "Kafka connections accepted.")
-	descErrors      = desc("kafka_request_errors_total", "Requests answered with an error code.", "api")
-	descInFlight    = desc("kafka_requests_in_flight", "Requests read and not yet answered.", "api")
-	descLatency     = desc("kafka_request_duration_seconds", "Time from request read to response written.", "api")
-
-	descProduceBytes   = desc("produce_bytes_total", "Bytes of record batches appended.")
-	descProduceRecords = desc("produce_records_total", "Records appended.")
-	descProduceBatches = desc("produce_batches_total", "Record batches appended.")
-	descFetchBytes     = desc("fetch_bytes_total", "Bytes of record batches returned to fetches.")
+	descRefused     = desc("kafka_connections_refused_total", "Connections closed at accept because of a limit.")
+	descMalformed   = desc("kafka_connections_malformed_total", "Connections closed because of bytes that are no request.")
+	descRequests    = desc("kafka_requests_total", "Requests, by Kafka API.", "api")
+	descReqMemory   = desc("kafka_request_memory_bytes", "Memory of large requests in work.")
+	descFetchMemory = desc("kafka_fetch_memory_bytes", "Memory of fetched records on their way to clients.")
+	descSessions    = desc("kafka_fetch_sessions", "Incremental fetch sessions.")
 
 	descSyncs       = desc("journal_syncs_total", "Syncs of the journal.")
 	descGroups      = desc("journal_groups_total", "Commit groups written.")
 	descFrames      = desc("journal_frames_total", "Frames written.")
 	descBytes       = desc("journal_bytes_total", "Bytes written to the journal, with framing and padding.")
 	descSyncLatency = desc("journal_sync_duration_seconds", "Time of one write and sync of a commit group.")
-	descQueue       = desc("journal_queue_bytes", "Bytes enqueued and not yet synced.")
 	descLiveBytes   = desc("journal_live_bytes", "Bytes of journal that recovery would have to read.")
 	descMaxBytes    = desc("journal_max_bytes", "Live bytes at which producers wait for a checkpoint.")
 	descSyncedLSN   = desc("journal_synced_lsn", "Highest durable log sequence number.")
@@ -134,14 +131,13 @@ func (m sink) histogram(d *prometheus.Desc, h Histogram, labels ...string) {
 func (m sink) traffic(s *Snapshot) {
 	m.gauge(descConnections, float64(s.Connections))
 	m.counter(descAccepted, s.ConnectionsTotal)
-	m.counter(descProduceBytes, s.ProduceBytes)
-	m.counter(descProduceRecords, s.ProduceRecords)
-	m.counter(descProduceBatches, s.ProduceBatches)
-	m.counter(descFetchBytes, s.FetchBytes)
+	m.counter(descRefused, s.Refused)
+	m.counter(descMalformed, s.Malformed)
+	m.gauge(descReqMemory, float64(s.RequestMemory))
+	m.gauge(descFetchMemory, float64(s.FetchMemory))
+	m.gauge(descSessions, float64(s.FetchSessions))
 	for _, r := range s.Requests {
-		m.counter(descErrors, r.Errors, r.API)
-		m.gauge(descInFlight, float64(r.InFlight), r.API)
-		m.histogram(descLatency, r.Latency, r.API)
+		m.counter(descRequests, r.Count, r.API)
 	}
 }
 
@@ -152,15 +148,14 @@ func (m sink) journal(s *Snapshot) {
 	m.counter(descFrames, j.Frames)
 	m.counter(descBytes, j.Bytes)
 	m.histogram(descSyncLatency, j.SyncLatency)
-	m.gauge(descQueue, float64(j.QueueBytes))
 	m.gauge(descLiveBytes, float64(j.LiveBytes))
 	m.gauge(descMaxBytes, float64(j.MaxBytes))
 	m.gauge(descSyncedLSN, float64(j.SyncedLSN))
 	m.gauge(descNextLSN, float64(j.NextLSN))
 	m.counter(descCheckpointTotal, s.Checkpoint.Total)
 	m.gauge(descCheckpointLSN, float64(s.Checkpoint.LSN))
-	if !s.Checkpoint.Time.IsZero() {
-		m.gauge(descCheckpointAge, time.Since(s.Checkpoint.Time).Seconds())
+	if s.Checkpoint.Millis > 0 {
+		m.gauge(descCheckpointAge, max(0, time.Since(time.UnixMilli(s.Checkpoint.Millis)).Seconds()))
 	}
 }
 

@@ -10,12 +10,13 @@ type Snapshot struct {
 	RecoverySeconds float64   // from the lock to the end of boot recovery
 	StartedAt       time.Time // of the process
 
-	Connections      int    // open Kafka connections
-	ConnectionsTotal uint64 // accepted since start
-	Requests         []Request
-
-	ProduceBytes, ProduceRecords, ProduceBatches uint64
-	FetchBytes                                   uint64
+	Connections        int    // open Kafka connections
+	ConnectionsTotal   uint64 // accepted since start
+	Refused, Malformed uint64 // closed at accept for a limit; closed for bytes that are no request
+	Requests           []Request
+	RequestMemory      int64 // bytes of large requests in work
+	FetchMemory        int64 // bytes of fetched records on their way
+	FetchSessions      int
 
 	Journal    Journal
 	Checkpoint Checkpoint
@@ -31,10 +32,8 @@ type Snapshot struct {
 
 // Request counts one Kafka API.
 type Request struct {
-	API      string // Kafka's name, such as Produce
-	Errors   uint64 // answered with an error code at the top level or for a part
-	InFlight int
-	Latency  Histogram // seconds from the last byte read to the response handed to the socket
+	API   string // Kafka's name, such as Produce
+	Count uint64 // requests since start
 }
 
 // Histogram has cumulative-free buckets: Counts[i] is the number of values in (Bounds[i-1], Bounds[i]]; one more count is above the last
@@ -49,7 +48,6 @@ type Histogram struct {
 type Journal struct {
 	Syncs, Groups, Frames, Bytes uint64
 	SyncLatency                  Histogram // seconds
-	QueueBytes                   int64     // enqueued, not yet synced
 	LiveBytes                    int64     // needed by recovery: not yet behind a checkpoint
 	MaxBytes                     int64     // producers wait at this many live bytes
 	SyncedLSN, NextLSN           uint64
@@ -57,9 +55,9 @@ type Journal struct {
 
 // Checkpoint is the newest checkpoint.
 type Checkpoint struct {
-	LSN   uint64
-	Time  time.Time // zero if none since start
-	Total uint64    // taken since start
+	LSN    uint64
+	Millis int64  // wall clock, ms since 1970; 0 = none
+	Total  uint64 // taken since start
 }
 
 // Partition is one partition's log.
@@ -67,7 +65,6 @@ type Partition struct {
 	Topic         string `json:"topic"`
 	TopicID       string `json:"topic_id,omitempty"`
 	Partition     int32  `json:"partition"`
-	Leader        int32  `json:"leader"`
 	LeaderEpoch   int32  `json:"leader_epoch"`
 	LogStart      int64  `json:"log_start_offset"`
 	HighWatermark int64  `json:"high_watermark"`

@@ -81,7 +81,7 @@ Every command is marked read-only or with what it changes. Exit codes: chronik h
 		&cobra.Group{ID: groupObserve, Title: "Observe:"},
 		&cobra.Group{ID: groupRecover, Title: "Offline recovery:"},
 	)
-	root.AddCommand(newVersion(a), newExitCodes(), newPackaging())
+	root.AddCommand(newServe(a), newVersion(a), newWal(a), newExitCodes(), newPackaging())
 	return root
 }
 

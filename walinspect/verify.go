@@ -1,0 +1,211 @@
+package walinspect
+
+import (
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/partition"
+	"chronik.dev/chronik/broker/wal"
+)
+
+// Level says how closely Verify looks.
+type Level string
+
+// The levels.
+const (
+	Fast    Level = "fast"    // checksums and chains
+	Default Level = "default" // also small files, indexes, and partition logs against checkpoint and journal
+	Deep    Level = "deep"    // also decompresses and decodes every record
+)
+
+// Verification ends a verification.
+type Verification struct {
+	Target     string              `json:"target"`
+	Kind       Kind                `json:"kind"`
+	Level      Level               `json:"level"`
+	Live       bool                `json:"live,omitempty"`
+	Verdict    wal.Verdict         `json:"verdict"`  // the gravest; "notice" if all is well
+	Findings   map[wal.Verdict]int `json:"findings"` // how many of each
+	Floor      wal.LSN             `json:"floor_lsn,omitempty"`
+	LastLSN    wal.LSN             `json:"last_lsn,omitempty"`
+	Frames     int64               `json:"frames,omitempty"` // of the journal
+	Partitions int                 `json:"partitions,omitempty"`
+	Batches    int64               `json:"batches,omitempty"` // of partition logs
+	Records    int64               `json:"records,omitempty"`
+	RaftTerm   uint64              `json:"raft_term,omitempty"`
+	RaftLast   uint64              `json:"raft_last_index,omitempty"`
+	Bytes      int64               `json:"bytes_read"`
+	Seconds    float64             `json:"seconds"`
+}
+
+// Scope says what was looked at, in a few words for people.
+func (v *Verification) Scope() string {
+	text := ""
+	if v.LastLSN > 0 {
+		text += fmt.Sprintf("; journal to LSN %d, %d frames, durable to %d", v.LastLSN, v.Frames, v.Floor)
+	}
+	if v.RaftLast > 0 {
+		text += fmt.Sprintf("; Raft term %d, index %d", v.RaftTerm, v.RaftLast)
+	}
+	if v.Partitions > 0 {
+		text += fmt.Sprintf("; %d partitions, %d batches, %d records", v.Partitions, v.Batches, v.Records)
+	}
+	return text
+}
+
+// verifier is one verification.
+type verifier struct {
+	t       *Target
+	level   Level
+	emit    func(*Finding) error
+	sum     Verification
+	failed  error // of emit
+	started bool  // a node started meanwhile
+}
+
+// Verify reports every finding, in no particular order of gravity, and goes on past damage. It returns ErrStarted, beside a valid summary,
+// if a node started on the directory meanwhile: what the node may be changing was left out. An error of emit ends it.
+func (t *Target) Verify(level Level, emit func(*Finding) error) (*Verification, error) {
+	began := time.Now()
+	v := &verifier{t: t, level: level, emit: emit, sum: Verification{
+		Target: t.Path, Kind: t.Kind, Level: level, Live: t.live, Verdict: wal.Notice, Findings: map[wal.Verdict]int{},
+	}}
+	t.measure()
+	err := v.run()
+	if err == nil {
+		err = v.failed
+	}
+	v.sum.Bytes, v.sum.Seconds = t.fs.done.Load(), time.Since(began).Seconds()
+	if err == nil && v.started {
+		err = ErrStarted
+	}
+	return &v.sum, err
+}
+
+func (v *verifier) run() error {
+	t := v.t
+	switch t.Kind {
+	case DataDir:
+		return v.dataDir()
+	case JournalDir:
+		return v.journal(t.Path, wal.Journal, "")
+	case RaftDir:
+		return v.raft(t.Path)
+	case JournalFile:
+		return v.journal(filepath.Dir(t.Path), t.logKind(), filepath.Clean(t.Path))
+	case TopicsDir:
+		return v.topics(filepath.Join(t.Root, datadir.TopicsDir), t.checkpoint())
+	case KafkaDir:
+		return v.kafkaDir()
+	default: // PartitionDir, LogFile
+		return v.onePartition()
+	}
+}
+
+// report hands on a finding. After an error of emit it does nothing.
+func (v *verifier) report(f Finding) {
+	if v.failed != nil || v.t.live && (f.Verdict == wal.Torn || f.Verdict == wal.Undecided) {
+		return // a running node's tail is always unfinished
+	}
+	v.sum.Findings[f.Verdict]++
+	if rank(f.Verdict) > rank(v.sum.Verdict) {
+		v.sum.Verdict = f.Verdict
+	}
+	v.failed = v.emit(&f)
+}
+
+// dataDir verifies a whole data directory: identity, journal, Raft, partition logs, and each against the others.
+func (v *verifier) dataDir() error {
+	v.identity()
+	checkpoint := v.t.checkpoint()
+	if v.level == Fast {
+		if err := v.journal(filepath.Join(v.t.Root, datadir.WalDir), wal.Journal, ""); err != nil {
+			return err
+		}
+	} else if err := v.recovery(); err != nil {
+		return err
+	}
+	if err := v.raft(filepath.Join(v.t.Root, datadir.RaftDir)); err != nil {
+		return err
+	}
+	return v.topics(filepath.Join(v.t.Root, datadir.TopicsDir), checkpoint)
+}
+
+// topics verifies every partition directory below dir.
+func (v *verifier) topics(dir string, checkpoint *partition.Checkpoint) error {
+	states := map[string]*partition.State{}
+	if checkpoint != nil {
+		for i := range checkpoint.Partitions {
+			states[checkpoint.Partitions[i].Dir] = &checkpoint.Partitions[i]
+		}
+	}
+	dirs, err := v.t.sortedPartitions(dir)
+	if err != nil {
+		return err
+	}
+	for _, d := range dirs {
+		state := states[filepath.Base(d)]
+		delete(states, filepath.Base(d))
+		if checkpoint != nil && state == nil {
+			continue // newer than the checkpoint: all of it is in the journal
+		}
+		if err := v.partition(v.t.placeOf(d, state)); err != nil || v.failed != nil {
+			return err
+		}
+	}
+	for name, state := range states {
+		v.missingPartition(dir, name, state)
+	}
+	return nil
+}
+
+// unlessStarted runs a check of files that a running node changes and drops what it found if a node started meanwhile.
+func (v *verifier) unlessStarted(findings []Finding) error {
+	if !v.t.live && v.t.Root != "" && !v.started {
+		running, err := datadir.Running(v.t.fs, v.t.Root)
+		if err != nil {
+			return err
+		}
+		v.started = running
+	}
+	if v.started {
+		return nil
+	}
+	for _, f := range findings {
+		v.report(f)
+	}
+	return nil
+}
+
+// measure adds up what there is to read, for the progress bar.
+func (t *Target) measure() {
+	if t.fs.progress != nil {
+		t.fs.total.Store(t.size(t.Path))
+	}
+}
+
+// size is the size in bytes of a file or of all files below a directory; what cannot be listed counts nothing.
+func (t *Target) size(path string) int64 {
+	info, err := t.fs.Stat(path)
+	if err != nil {
+		return 0
+	}
+	if !info.IsDir() {
+		return info.Size()
+	}
+	entries, err := t.fs.ReadDir(path)
+	if err != nil {
+		return 0
+	}
+	var sum int64
+	for _, e := range entries {
+		if e.IsDir() {
+			sum += t.size(filepath.Join(path, e.Name()))
+		} else {
+			sum += e.Size()
+		}
+	}
+	return sum
+}

@@ -1,0 +1,220 @@
+package walinspect
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/raftlog"
+	"chronik.dev/chronik/broker/recovery"
+	"chronik.dev/chronik/broker/statefile"
+	"chronik.dev/chronik/broker/wal"
+)
+
+// identity verifies both copies of the identity, the ledger, and the names at the top of the directory.
+func (v *verifier) identity() {
+	t := v.t
+	base := filepath.Join(t.Root, datadir.IdentityBase)
+	info, err := datadir.Inspect(t.fs, t.Root)
+	var version *statefile.VersionError
+	switch {
+	case errors.As(err, &version):
+		v.report(Finding{
+			Verdict: wal.UnknownVersion, File: t.rel(version.Name), Record: "identity", Reason: string(statefile.ReasonVersion),
+			Evidence: version.Error(), Next: "chronik version",
+		})
+	case err != nil:
+		v.report(Finding{
+			Verdict: wal.Corrupt, File: t.rel(base), Record: "identity", Reason: "no usable copy",
+			Evidence: err.Error(), Next: "chronik wal scan " + quote(t.Root),
+		})
+	default:
+		v.copies("identity", info.Copies)
+		for _, name := range info.Unknown {
+			v.report(t.unknownFile(filepath.Join(t.Root, name)))
+		}
+	}
+	bad, err := datadir.ReadIncidents(t.fs, t.Root, func(datadir.Incident) {})
+	if err != nil {
+		v.report(t.ioFinding(filepath.Join(t.Root, datadir.IncidentsFile), "incident ledger", err))
+	}
+	for _, b := range bad {
+		f := Finding{
+			Verdict: wal.Notice, File: datadir.IncidentsFile, Offset: b.Offset, Length: b.Length, Record: "ledger line", Reason: b.Reason,
+			Evidence: "the ledger informs; nothing depends on it",
+		}
+		f.Next = t.next(&f, filepath.Join(t.Root, datadir.IncidentsFile))
+		v.report(f)
+	}
+}
+
+// copies reports what is wrong with one of two copies of small state: the other one holds everything, so it is a notice.
+func (v *verifier) copies(what string, copies [2]statefile.Copy) {
+	for i, c := range copies {
+		other := copies[1-i]
+		if c.State == statefile.OK && (other.State != statefile.OK || c.Seq >= other.Seq) {
+			continue
+		}
+		f := Finding{
+			Verdict: wal.Notice, File: v.t.rel(c.Name), Offset: c.Offset, Record: what + " copy", Reason: string(c.Reason),
+			Evidence: fmt.Sprintf("%s; the other copy is good and holds everything: %s", c, other),
+		}
+		switch c.State {
+		case statefile.OK:
+			f.Reason = "older copy"
+		case statefile.Missing:
+			f.Reason = "file-missing"
+		case statefile.UnknownVersion:
+			f.Verdict = wal.UnknownVersion
+		case statefile.IOError:
+			f.Verdict = wal.IOError
+		}
+		f.Next = v.t.next(&f, c.Name)
+		v.report(f)
+	}
+}
+
+func (t *Target) unknownFile(path string) Finding {
+	f := Finding{
+		Verdict: wal.Notice, File: t.rel(path), Record: "file", Reason: string(wal.ReasonUnknownFile),
+		Evidence: "not a file of chronik's; the node moves it to " + datadir.QuarantineDir + "/",
+	}
+	f.Next = t.next(&f, path)
+	return f
+}
+
+func (t *Target) ioFinding(path, record string, err error) Finding {
+	f := Finding{Verdict: wal.IOError, File: t.rel(path), Record: record, Reason: string(wal.ReasonRead), Evidence: err.Error()}
+	if errors.Is(err, fs.ErrNotExist) {
+		f.Verdict, f.Reason = wal.Corrupt, string(wal.ReasonFile)
+	}
+	f.Next = t.next(&f, path)
+	return f
+}
+
+// journal verifies a journal or Raft log by itself; only limits the findings to one file of the directory.
+func (v *verifier) journal(dir string, kind wal.Kind, only string) error {
+	inv, err := v.t.inspect(dir, kind, v.level == Deep, func(g *wal.Group) error {
+		if only == "" || filepath.Clean(g.File) == only {
+			v.sum.Frames += int64(len(g.Frames))
+		}
+		for i := range g.Frames {
+			if g.Frames[i].Type == wal.Opened {
+				v.t.names[g.Frames[i].ID] = string(g.Frames[i].Payload)
+			}
+		}
+		return v.failed
+	})
+	if err != nil {
+		v.report(v.t.ioFinding(dir, kind.String(), err))
+		return nil
+	}
+	v.sum.Floor, v.sum.LastLSN = inv.Floor, inv.Last
+	var found []Finding
+	for i := range inv.Findings {
+		if only == "" || filepath.Clean(inv.Findings[i].File) == only {
+			found = append(found, v.t.fromJournal(&inv.Findings[i]))
+		}
+	}
+	return v.unlessStarted(found)
+}
+
+// raft verifies the metadata group's log, both HardState copies and the snapshots.
+func (v *verifier) raft(dir string) error {
+	report, err := raftlog.Inspect(raftlog.Options{FS: v.t.fs, Dir: dir, DirID: v.t.dirID})
+	if errors.Is(err, raftlog.ErrMissing) {
+		err = fmt.Errorf("%w: %w", err, fs.ErrNotExist)
+	}
+	if err != nil {
+		v.report(v.t.ioFinding(dir, "Raft state", err))
+		return nil
+	}
+	v.sum.RaftTerm, v.sum.RaftLast = report.Term, report.Last
+	var found []Finding
+	for i := range report.Findings {
+		found = append(found, v.t.fromJournal(&report.Findings[i]))
+	}
+	if d := report.Damage; d != nil {
+		f := Finding{Verdict: wal.Corrupt, File: v.t.rel(d.File), Offset: max(d.Offset, 0), Record: "Raft state", Reason: d.Reason,
+			Evidence: "lost: " + d.Lost, Next: "chronik wal dump --damaged " + quote(dir)}
+		found = append(found, f)
+	}
+	for _, s := range report.Snapshots {
+		if s.Problem != "" {
+			f := Finding{Verdict: wal.Notice, File: v.t.rel(filepath.Join(dir, datadir.SnapshotsDir, s.Name)), Length: s.Size,
+				Record: fmt.Sprintf("snapshot at index %d", s.Index), Reason: s.Problem,
+				Evidence: "an older snapshot and the log hold everything, or the state would be reported as damaged"}
+			f.Next = v.t.next(&f, dir)
+			found = append(found, f)
+		}
+	}
+	if err := v.unlessStarted(found); err != nil || v.started {
+		return err
+	}
+	v.copies("HardState", report.HardStateCopies)
+	return nil
+}
+
+// recovery verifies journal, checkpoint and partition logs against each other, as a start of the node would.
+func (v *verifier) recovery() error {
+	t := v.t
+	report, err := recovery.Check(recovery.CheckOptions{FS: t.fs, Dir: t.Root, DirID: t.dirID})
+	if err != nil {
+		return v.unlessStarted([]Finding{t.refused(err)})
+	}
+	v.sum.Floor, v.sum.LastLSN, v.sum.Frames = report.Journal.Floor, report.Journal.Last, report.Frames
+	var found []Finding
+	for i := range report.Findings {
+		found = append(found, t.fromJournal(&report.Findings[i].Finding))
+	}
+	for i := range report.Partitions {
+		found = append(found, t.fromRecovery(&report.Partitions[i])...)
+	}
+	for _, m := range report.Moved {
+		f := t.unknownFile(filepath.Join(t.Root, m.From))
+		f.File, f.Evidence = m.From, m.Why
+		found = append(found, f)
+	}
+	if err := v.unlessStarted(found); err != nil || v.started {
+		return err
+	}
+	v.copies("checkpoint", report.Checkpoint.Copies)
+	return nil
+}
+
+// refused is the finding for a directory that a node would not start on.
+func (t *Target) refused(err error) Finding {
+	f := Finding{Verdict: wal.Corrupt, File: datadir.WalDir, Record: "journal and checkpoint", Reason: "unusable", Evidence: err.Error()}
+	switch {
+	case errors.Is(err, recovery.ErrFormat):
+		f.Verdict, f.Reason = wal.UnknownVersion, string(wal.ReasonVersion)
+	case errors.Is(err, recovery.ErrUnreadable):
+		f.Verdict, f.Reason = wal.IOError, string(wal.ReasonRead)
+	case errors.Is(err, recovery.ErrNoJournal):
+		f.Reason = string(wal.ReasonFile)
+	case errors.Is(err, recovery.ErrNoCheckpoint):
+		f.File, f.Record = filepath.Join(datadir.WalDir, datadir.CheckpointBase), "checkpoint"
+	}
+	f.Next = t.next(&f, filepath.Join(t.Root, datadir.WalDir))
+	return f
+}
+
+// fromRecovery words what recovery says of a partition. What it finds inside files past the checkpoint is its daily work (the journal has the
+// same bytes), so that is a notice; lost records are not.
+func (t *Target) fromRecovery(p *recovery.PartitionReport) []Finding {
+	number := p.Partition
+	verdict := map[recovery.Status]wal.Verdict{recovery.Stopped: wal.Corrupt, recovery.Uncertain: wal.Undecided}[p.Status]
+	if verdict == "" {
+		return nil
+	}
+	f := Finding{
+		Verdict: verdict, File: filepath.Join(datadir.TopicsDir, p.Name()), Record: "partition", Reason: string(p.Status),
+		Topic: p.Topic, Partition: &number, Evidence: p.Reason, Next: p.Next,
+	}
+	if f.Next == "" {
+		f.Next = t.next(&f, filepath.Join(t.Root, f.File))
+	}
+	return []Finding{f}
+}
