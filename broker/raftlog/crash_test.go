@@ -105,8 +105,6 @@ func crashed(t *testing.T, disk *vfs.Mem, rng *rand.Rand, before, after *model) 
 // between returns the model that the storage equals: before, after, or, since a Ready of several parts may be half done, its first parts alone.
 // The commit index may be any that was known; raft finds it again.
 func between(s *Storage, before, after *model) *model {
-	half := after.clone()
-	half.snap, half.prev = after.snap, after.prev
 	for _, hard := range []*model{after, before} {
 		for _, log := range []*model{after, before} {
 			m := log.clone()

@@ -26,7 +26,7 @@ func build(t *testing.T) (*vfs.Mem, *model) {
 		}
 	}
 	entry := func(index uint64) *raftpb.Entry {
-		return &raftpb.Entry{Type: raftpb.EntryNormal.Enum(), Index: &index, Term: new(uint64(2)), Data: []byte("entry")}
+		return &raftpb.Entry{Index: &index, Term: new(uint64(2)), Data: []byte("entry")}
 	}
 	for i := uint64(2); i <= 9; i++ {
 		add(step{rd: raft.Ready{HardState: hard(1+i/2, 1, i), Entries: []*raftpb.Entry{entry(i)}}})
@@ -182,7 +182,7 @@ func TestFailedWrite(t *testing.T) {
 		faulty := vfs.NewFaulty(vfs.NewMem(3))
 		s, m := mustFound(t, faulty), newModel()
 		faulty.PowerOffAfter(n)
-		x := step{rd: raft.Ready{HardState: hard(2, 1, 1), Entries: []*raftpb.Entry{{Type: raftpb.EntryNormal.Enum(), Index: new(uint64(2)), Term: new(uint64(2)), Data: []byte("x")}}}}
+		x := step{rd: raft.Ready{HardState: hard(2, 1, 1), Entries: []*raftpb.Entry{{Index: new(uint64(2)), Term: new(uint64(2)), Data: []byte("x")}}}}
 		err := do(s, x)
 		if err == nil {
 			if n < 6 {
@@ -203,7 +203,7 @@ func TestCompaction(t *testing.T) {
 	counted := vfs.NewFaulty(vfs.NewMem(5))
 	s, m := mustFound(t, counted), newModel()
 	for i := uint64(2); i < 200; i++ {
-		e := &raftpb.Entry{Type: raftpb.EntryNormal.Enum(), Index: &i, Term: new(uint64(1)), Data: make([]byte, 5000)}
+		e := &raftpb.Entry{Index: &i, Term: new(uint64(1)), Data: make([]byte, 5000)}
 		for _, x := range []step{{rd: raft.Ready{HardState: hard(1, 0, i-1), Entries: []*raftpb.Entry{e}}}, {rd: raft.Ready{HardState: hard(1, 0, i)}}, {snapshot: i}} {
 			if x.snapshot%10 != 0 {
 				continue

@@ -108,7 +108,7 @@ func (m *model) next(pick func(n int) int) step {
 			for j := range data {
 				data[j] = byte(pick(256))
 			}
-			e := &raftpb.Entry{Type: raftpb.EntryNormal.Enum(), Index: new(from + uint64(i)), Term: new(term)}
+			e := &raftpb.Entry{Index: new(from + uint64(i)), Term: new(term)}
 			if len(data) > 0 {
 				e.Data = data
 			}

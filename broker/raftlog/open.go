@@ -20,30 +20,32 @@ const nextCommand = "run `chronik wal verify` on the data directory and do not d
 
 // Create founds the state of a group. What an unfinished founding left in Dir is removed first.
 func Create(o Options, f Founding) (*Storage, error) {
-	s, err := create(o, f)
+	snap := &raftpb.Snapshot{Data: f.Data, Metadata: &raftpb.SnapshotMetadata{
+		ConfState: proto.CloneOf(f.ConfState), Index: proto.Uint64(FoundingIndex), Term: proto.Uint64(FoundingTerm),
+	}}
+	s, err := create(o, snap)
 	if err != nil {
 		return nil, fmt.Errorf("found raft log %s: %w", o.Dir, err)
 	}
 	return s, nil
 }
 
-func create(o Options, f Founding) (*Storage, error) {
+// create starts a log behind a snapshot, in the snapshot's term.
+func create(o Options, snap *raftpb.Snapshot) (*Storage, error) {
 	if err := vfs.RemoveAll(o.FS, o.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	if err := vfs.MkdirAll(o.FS, filepath.Join(o.Dir, snapDir)); err != nil {
 		return nil, err
 	}
-	snap := &raftpb.Snapshot{Data: f.Data, Metadata: &raftpb.SnapshotMetadata{
-		ConfState: proto.CloneOf(f.ConfState), Index: proto.Uint64(FoundingIndex), Term: proto.Uint64(FoundingTerm),
-	}}
+	index, term := snap.GetMetadata().GetIndex(), snap.GetMetadata().GetTerm()
 	s := &Storage{
-		log:      entryLog{baseIndex: FoundingIndex, baseTerm: FoundingTerm},
-		hard:     &raftpb.HardState{Term: proto.Uint64(FoundingTerm), Vote: proto.Uint64(0), Commit: proto.Uint64(FoundingIndex)},
+		log:      entryLog{baseIndex: index, baseTerm: term},
+		hard:     &raftpb.HardState{Term: &term, Vote: new(uint64(0)), Commit: &index},
 		snapshot: snap,
-		disk:     disk{o: o, stored: FoundingIndex},
+		disk:     disk{o: o, stored: index},
 	}
-	err := s.writeSnapshot(snapFile{baseIndex: FoundingIndex, baseTerm: FoundingTerm, snapshot: snap})
+	err := s.writeSnapshot(snapFile{baseIndex: index, baseTerm: term, snapshot: snap})
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +240,10 @@ func (r *reader) group(g *wal.Group) error {
 			r.resetLog(g, index, term, f.LSN)
 			continue
 		}
-		e := &raftpb.Entry{Type: raftpb.EntryType(f.Epoch).Enum(), Index: &index, Term: &term}
+		e := &raftpb.Entry{Index: &index, Term: &term}
+		if f.Epoch != int32(raftpb.EntryNormal) {
+			e.Type = raftpb.EntryType(f.Epoch).Enum()
+		}
 		if len(f.Payload) > 0 {
 			e.Data = bytes.Clone(f.Payload)
 		}
