@@ -26,7 +26,7 @@ type window struct {
 func (w *window) at(pos int64, n int) ([]byte, error) {
 	n = int(min(int64(n), max(w.end-pos, 0)))
 	if skip := pos - w.from; skip < 0 || skip+int64(n) > int64(w.have) {
-		if size := max(n, scanChunk); len(w.buf) < size {
+		if size := max(n, int(min(scanChunk, w.end-pos))); len(w.buf) < size {
 			old := w.buf
 			w.buf = make([]byte, size)
 			copy(w.buf, old[:w.have])
@@ -108,12 +108,15 @@ func (s *Segment) Scan(pos int64, fn func(pos int64, h batch.Header, raw []byte)
 }
 
 // resync finds the first place after pos where a batch lies that may follow: checked, with a base offset of at least next, and followed
-// by the end or by another header that may follow it. Without one it returns the end.
+// by the end or by another header that may follow it. A checked batch with damage behind it counts if the next such place has higher
+// offsets: a batch that is only the payload of a damaged one would not fit in. Without a place it returns the end.
 func (w *window) resync(pos, base, next int64) (int64, error) {
+	var alone batch.Header // the first checked batch with damage behind it
+	at := w.end
 	for p := pos + 1; p+batch.HeaderSize <= w.end; p++ {
 		b, err := w.at(p, batch.HeaderSize)
 		if err != nil {
-			return p, err
+			return min(at, p), err
 		}
 		if len(b) < batch.HeaderSize {
 			break
@@ -121,30 +124,41 @@ func (w *window) resync(pos, base, next int64) (int64, error) {
 		if b[16] != 2 || b[8] > 0x06 || b[0]|b[23]|b[57] > 0x7f {
 			continue // magic, length below 2^27, nothing negative
 		}
-		if ok, err := w.follows(p, base, next); err != nil || ok {
-			return p, err
+		h, ok, err := w.follows(p, base, next)
+		if err != nil {
+			return min(at, p), err
+		}
+		if ok && at < p && p >= at+int64(alone.Size()) && h.BaseOffset > alone.LastOffset() {
+			return at, nil
+		}
+		if ok {
+			return p, nil
+		}
+		if h.Magic == 2 && at == w.end {
+			alone, at = h, p
 		}
 	}
-	return w.end, nil
+	return at, nil
 }
 
-// follows says whether a checked batch lies at p, and behind it the end or a plausible header.
-func (w *window) follows(p, base, next int64) (bool, error) {
+// follows looks for a checked batch at p; its header has magic 0 if there is none. ok says that behind it lies the end or a plausible
+// header.
+func (w *window) follows(p, base, next int64) (h batch.Header, ok bool, err error) {
 	h, raw, err := w.batchAt(p, base, next)
 	if _, bad := err.(*Error); bad {
-		return false, nil
+		return batch.Header{}, false, nil
 	}
 	if err != nil {
-		return false, err
+		return h, false, err
 	}
 	after := p + int64(len(raw))
 	if after == w.end {
-		return true, nil
+		return h, true, nil
 	}
 	b, err := w.at(after, batch.HeaderSize)
 	if err != nil {
-		return false, err
+		return h, false, err
 	}
 	n, err := batch.Parse(b)
-	return err == nil && n.BaseOffset > h.LastOffset(), nil
+	return h, err == nil && n.BaseOffset > h.LastOffset(), nil
 }

@@ -197,7 +197,7 @@ func (v *verifier) behind(w *window, pos int64, h *batch.Header, next int64) (in
 	if to == w.end {
 		return to, nil
 	}
-	ok, err := w.follows(to, v.base, next)
+	_, ok, err := w.follows(to, v.base, next)
 	if err != nil || !ok {
 		return 0, err
 	}
