@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,44 +122,56 @@ func TestGroupOfOne(t *testing.T) {
 	mustStop(t, n)
 }
 
-// TestKill kills the group at random moments while clients propose: every answered proposal is there afterwards.
+// TestKill cuts the power at random moments while four clients propose. Whatever is left starts, and holds every answered proposal and none that
+// was never made.
 func TestKill(t *testing.T) {
-	disk := vfs.NewMem(2)
-	rng := rand.New(rand.NewPCG(3, 4))
-	o := testOptions(disk, true)
-	o.SnapshotEntries = 7
-	n := mustStart(t, o)
-	var acknowledged int64
-	for round := range 20 {
-		p := metadata.NewProposer([16]byte{byte(round), 1})
-		var wg sync.WaitGroup
+	type moment struct {
+		disk     *vfs.Mem
+		answered int64
+	}
+	for seed := range uint64(3) {
+		disk := vfs.NewMem(seed)
+		rng := rand.New(rand.NewPCG(seed, 4))
+		o := testOptions(disk, true)
+		o.SnapshotEntries = 7
+		n := mustStart(t, o)
+		var answered, proposed atomic.Int64
+		var moments []moment
 		var mu sync.Mutex
+		disk.SetHook(func(vfs.Op) {
+			mu.Lock()
+			defer mu.Unlock()
+			if before := answered.Load(); rng.IntN(8) == 0 {
+				moments = append(moments, moment{disk.CrashClone(rng), before})
+			}
+		})
+		p := metadata.NewProposer([16]byte{1})
+		var wg sync.WaitGroup
 		for range 4 {
 			wg.Go(func() {
-				for range 5 {
-					r, err := n.Propose(context.Background(), encode(t, p, &metapb.AllocateProducerIds{Count: 10}))
-					if err != nil || r.Err != nil {
+				for range 15 {
+					proposed.Add(1)
+					if r, err := n.Propose(context.Background(), encode(t, p, &metapb.AllocateProducerIds{Count: 1})); err != nil || r.Err != nil {
 						t.Errorf("propose: %v, %v", err, r.Err)
-						return
 					}
-					mu.Lock()
-					acknowledged = max(acknowledged, r.FirstProducerID+10)
-					mu.Unlock()
+					answered.Add(1)
 				}
 			})
 		}
 		wg.Wait()
-		crashed := disk.CrashClone(rng) // power fails before the node stops
 		mustStop(t, n)
-		disk = crashed
-		o = testOptions(disk, false)
-		o.SnapshotEntries = 7
-		n = mustStart(t, o)
-		if got := o.StateMachine.(*metadata.State).Image().NextProducerID; got != acknowledged {
-			t.Fatalf("round %d: next producer id %d, acknowledged up to %d", round, got, acknowledged)
+		disk.SetHook(nil)
+		moments = append(moments, moment{disk, answered.Load()})
+		for i, m := range moments {
+			o := testOptions(m.disk, false)
+			n := mustStart(t, o)
+			if got := o.StateMachine.(*metadata.State).Image().NextProducerID; got < m.answered || got > proposed.Load() {
+				t.Fatalf("seed %d, crash %d of %d: %d blocks, %d were answered, %d proposed", seed, i, len(moments), got, m.answered, proposed.Load())
+			}
+			mustStop(t, n)
 		}
+		t.Logf("seed %d: %d crashes", seed, len(moments))
 	}
-	mustStop(t, n)
 }
 
 func TestSnapshots(t *testing.T) {
@@ -244,5 +257,24 @@ func TestStartRefuses(t *testing.T) {
 	o.MemberID = 0
 	if _, err := Start(t.Context(), o); err == nil {
 		t.Fatal("member id 0 is accepted")
+	}
+	disk := vfs.NewMem(1)
+	n := mustStart(t, testOptions(disk, true))
+	if _, err := n.Propose(t.Context(), nil); err == nil {
+		t.Fatal("an empty command is accepted")
+	}
+	if _, err := n.Propose(t.Context(), make([]byte, maxProposal+1)); err == nil {
+		t.Fatal("a huge command is accepted")
+	}
+	mustStop(t, n)
+	o = testOptions(disk, false)
+	o.MemberID++
+	if _, err := Start(t.Context(), o); err == nil || !strings.Contains(err.Error(), "belong") {
+		t.Fatalf("another member's directory: %v", err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Start(gone, testOptions(disk, false)); err != nil && !errors.Is(err, context.Canceled) {
+		t.Fatalf("start without time: %v", err)
 	}
 }

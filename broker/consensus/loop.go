@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -117,8 +118,9 @@ func (n *Node) offer() {
 			p.answer <- answer{err: &NotLeaderError{Leader: st.Lead}}
 		default:
 			err := n.raw.Propose(p.data)
-			if errors.Is(err, raft.ErrProposalDropped) {
-				return // offered again after the next event
+			if errors.Is(err, raft.ErrProposalDropped) { // offered again after the next event, unless its caller has given up
+				n.queued = slices.DeleteFunc(n.queued, func(p *proposal) bool { return p.ctx.Err() != nil })
+				return
 			}
 			if err != nil {
 				p.answer <- answer{err: fmt.Errorf("propose: %w", err)}
@@ -132,8 +134,11 @@ func (n *Node) offer() {
 
 // handle carries out one Ready: durable first, then messages, apply, Advance.
 func (n *Node) handle(rd raft.Ready) error {
-	if rd.SoftState != nil && rd.RaftState != raft.StateLeader {
-		n.lost(rd.Lead)
+	if rd.SoftState != nil {
+		n.logger.Info("metadata group", "member", n.o.MemberID, "state", rd.RaftState.String(), "leader", rd.Lead)
+		if rd.RaftState != raft.StateLeader {
+			n.lost(rd.Lead)
+		}
 	}
 	n.number(rd.Entries)
 	if !plantApplyBeforeSave {

@@ -17,6 +17,9 @@ import (
 	"chronik.dev/chronik/broker/raftlog"
 )
 
+// maxProposal is the limit in bytes of one command.
+const maxProposal = 4 << 20
+
 // Node is a running member of the metadata group.
 type Node struct {
 	o       Options
@@ -124,6 +127,10 @@ func (n *Node) restore() error {
 		taken: snap.GetMetadata().GetIndex(), target: hard.GetCommit(),
 		alone: len(conf.GetVoters()) == 1 && conf.GetVoters()[0] == n.o.MemberID && len(conf.GetLearners()) == 0,
 	}
+	if !n.alone && n.o.Transport == nil {
+		return fmt.Errorf("start metadata group: its voters are %x and this is member %x, which cannot reach anyone; "+
+			"do identity and raft/ belong to the same data directory?", conf.GetVoters(), n.o.MemberID)
+	}
 	n.raw, err = raft.NewRawNode(&raft.Config{
 		ID: n.o.MemberID, ElectionTick: 5, HeartbeatTick: 1, Storage: n.storage, Applied: n.applied,
 		PreVote: true, CheckQuorum: true, StepDownOnRemoval: true, DisableProposalForwarding: true, ReadOnlyOption: raft.ReadOnlySafe,
@@ -216,6 +223,9 @@ func (n *Node) run() {
 func (n *Node) propose(ctx context.Context, data []byte) (metadata.Result, error) {
 	if len(data) == 0 {
 		return metadata.Result{}, errors.New("propose: empty command")
+	}
+	if len(data) > maxProposal {
+		return metadata.Result{}, fmt.Errorf("propose: command of %d bytes, at most %d are allowed", len(data), maxProposal)
 	}
 	p := &proposal{ctx: ctx, data: data, answer: make(chan answer, 1)}
 	select {
