@@ -158,9 +158,10 @@ func (c *conn) refuseVersion(ca *call) error {
 		return c.refuseBare(ca.corr)
 	}
 	req.SetVersion(ca.version)
-	resp := req.ResponseKind()
-	if !setError(resp, kerr.UnsupportedVersion.Code) {
-		return c.refuseBare(ca.corr)
+	resp, seen := req.ResponseKind(), req.ResponseKind()
+	setError(resp, kerr.UnsupportedVersion.Code)
+	if seen.ReadFrom(resp.AppendTo(nil)) != nil || !hasError(seen) {
+		return c.refuseBare(ca.corr) // that version has no place for an error at the top: nothing may look like success
 	}
 	if err := c.enqueue(ca); err != nil {
 		return err

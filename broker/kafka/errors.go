@@ -31,14 +31,23 @@ func failure(err error) (int16, *string) {
 // refusal is a code with the reason why this server answers it.
 func refusal(e *kerr.Error, why string) (int16, *string) { return e.Code, &why }
 
-// setError sets the error code at the top of a response; false if it has none.
-func setError(resp kmsg.Response, code int16) bool {
-	f := reflect.ValueOf(resp).Elem().FieldByName("ErrorCode")
-	if !f.IsValid() || f.Kind() != reflect.Int16 {
-		return false
+// errorField is the error code at the top of a response; invalid if it has none.
+func errorField(resp kmsg.Response) reflect.Value {
+	if f := reflect.ValueOf(resp).Elem().FieldByName("ErrorCode"); f.IsValid() && f.Kind() == reflect.Int16 {
+		return f
 	}
-	f.SetInt(int64(code))
-	return true
+	return reflect.Value{}
+}
+
+func setError(resp kmsg.Response, code int16) {
+	if f := errorField(resp); f.IsValid() {
+		f.SetInt(int64(code))
+	}
+}
+
+func hasError(resp kmsg.Response) bool {
+	f := errorField(resp)
+	return f.IsValid() && f.Int() != 0
 }
 
 // Bounds of the time that a request may give a change of the metadata. The reader of the connection waits for it.

@@ -125,6 +125,10 @@ func (w *fetcher) read() {
 		if r.code != 0 || r.diverges {
 			continue
 		}
+		if err := r.log.Stopped(); err != nil && r.bytes == 0 { // deleted or failed, perhaps while we waited
+			w.fail(p, r, code(err))
+			continue
+		}
 		r.highWatermark, r.logStart = r.log.HighWatermark(), r.log.LogStart()
 		for w.more(p, r) {
 		}
