@@ -84,11 +84,6 @@ func (c *Config) OffsetsTopicPartitions() int32 {
 	return int32(c.number("offsets.topic.num.partitions"))
 }
 
-// OffsetsTopicReplicationFactor is the value of offsets.topic.replication.factor: it is the replication factor of __consumer_offsets when it is created.
-func (c *Config) OffsetsTopicReplicationFactor() int16 {
-	return int16(c.number("offsets.topic.replication.factor"))
-}
-
 // OffsetsRetentionMinutes is the value of offsets.retention.minutes: it is how long offsets nobody uses are kept, in minutes.
 func (c *Config) OffsetsRetentionMinutes() int64 { return c.number("offsets.retention.minutes") }
 

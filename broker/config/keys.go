@@ -46,7 +46,7 @@ var brokerSchema = []*Key{
 	key("advertised.listeners", List, "", "Addresses that clients are told, one per listener name; unset means the listeners.", noDefault, listenerList),
 	key("listener.security.protocol.map", List, "PLAINTEXT:PLAINTEXT", "NAME:PROTOCOL for every listener name; PLAINTEXT is the only protocol so far.", protocolMap),
 	key("chronik.admin.listener", String, "127.0.0.1:9644", "HOST:PORT of metrics, health and admin JSON; empty turns it off.", hostPort),
-	key("chronik.peer.listener", String, "127.0.0.1:9192", "HOST:PORT reserved for other nodes; a single node opens nothing there.", hostPort),
+	key("chronik.peer.listener", String, "127.0.0.1:9192", "HOST:PORT reserved for other nodes; a single node opens nothing there, the value is only checked.", hostPort),
 
 	// limits of the protocol server
 	key("socket.request.max.bytes", Int, "104857600", "Largest request; a longer one ends the connection.", atLeast(1)),
@@ -69,10 +69,10 @@ var brokerSchema = []*Key{
 	// partition logs
 	key("log.segment.bytes", Int, "1073741824", "Size at which a segment is closed.", atLeast(mib), dynamic),
 	key("log.roll.ms", Long, "", "Age at which a segment is closed; wins over log.roll.hours.", noDefault, atLeast(1), dynamic),
-	key("log.roll.hours", Int, "168", "Age at which a segment is closed.", atLeast(1), dynamic),
+	key("log.roll.hours", Int, "168", "Age at which a segment is closed.", atLeast(1)),
 	key("log.retention.ms", Long, "", "Age at which closed segments are deleted, -1 = never; wins over minutes and hours.", noDefault, atLeast(-1), dynamic),
-	key("log.retention.minutes", Int, "", "As log.retention.ms; wins over hours.", noDefault, atLeast(-1), dynamic),
-	key("log.retention.hours", Int, "168", "As log.retention.ms.", atLeast(-1), dynamic),
+	key("log.retention.minutes", Int, "", "As log.retention.ms; wins over hours.", noDefault, atLeast(-1)),
+	key("log.retention.hours", Int, "168", "As log.retention.ms.", atLeast(-1)),
 	key("log.retention.bytes", Long, "-1", "Size of a partition above which its oldest segments are deleted, -1 = no limit.", atLeast(-1), dynamic),
 	key("log.retention.check.interval.ms", Long, "300000", "How often retention, rolling by age and the cleaner look.", atLeast(1)),
 	key("log.cleanup.policy", List, "delete", "How old records go.", only("delete", "compaction of user topics is not offered yet"), dynamic),
@@ -93,7 +93,7 @@ var brokerSchema = []*Key{
 	key("group.max.session.timeout.ms", Int, "1800000", "Longest session timeout that a member may ask for.", atLeast(0)),
 	key("group.max.size", Int, "2147483647", "Most members of a group.", atLeast(1)),
 	key("offsets.topic.num.partitions", Int, "50", "Partitions of __consumer_offsets, when it is created.", between(1, 10000)),
-	key("offsets.topic.replication.factor", Short, "1", "Replicas of __consumer_offsets, when it is created.", atLeast(1)),
+	key("offsets.topic.replication.factor", Short, "1", "Replicas of __consumer_offsets.", only("1", "there is one node")),
 	key("offsets.topic.segment.bytes", Int, "104857600", "segment.bytes of __consumer_offsets, when it is created.", atLeast(mib)),
 	key("offsets.retention.minutes", Int, "10080", "How long offsets of an empty group, or of a topic it no longer subscribes, are kept.", atLeast(1)),
 	key("offsets.retention.check.interval.ms", Long, "600000", "How often expired offsets are looked for.", atLeast(1)),

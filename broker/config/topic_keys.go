@@ -28,7 +28,7 @@ var topicSchema = []*Key{
 	key("min.cleanable.dirty.ratio", Double, "0.5", "The cleaner does not weigh segments by ratio.", unlisted, only("0.5", "the cleaner does not weigh segments by ratio")),
 	key("file.delete.delay.ms", Long, "60000", "Files of deleted segments go at the next checkpoint.", unlisted, only("60000", "files of deleted segments go at the next checkpoint")),
 	key("remote.storage.enable", Boolean, "false", "There is no tiered storage.", only("false", "there is no tiered storage")),
-	key("remote.copy.disable", Boolean, "false", "There is no tiered storage.", unlisted, only("false", "there is no tiered storage")),
+	key("remote.log.copy.disable", Boolean, "false", "There is no tiered storage.", unlisted, only("false", "there is no tiered storage")),
 	key("remote.log.delete.on.disable", Boolean, "false", "There is no tiered storage.", unlisted, only("false", "there is no tiered storage")),
 	key("local.retention.ms", Long, "-2", "There is no tiered storage: local retention is retention.", unlisted, only("-2", "there is no tiered storage; set retention.ms")),
 	key("local.retention.bytes", Long, "-2", "There is no tiered storage: local retention is retention.", unlisted, only("-2", "there is no tiered storage; set retention.bytes")),
