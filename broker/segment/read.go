@@ -247,11 +247,7 @@ func (s *Segment) OffsetForTime(ms, from int64) (r Found, ok bool, err error) {
 	if newest, _, err := s.MaxTimestamp(); err != nil || newest < ms {
 		return r, false, err
 	}
-	near, err := s.lookupTime(ms, v)
-	if err != nil {
-		return r, false, err
-	}
-	start, err := s.find(max(near, from), v)
+	start, err := s.startForTime(ms, from, v)
 	if err != nil {
 		return r, false, err
 	}
@@ -279,8 +275,33 @@ func (s *Segment) OffsetForTime(ms, from int64) (r Found, ok bool, err error) {
 	return r, ok, err
 }
 
-// lookupTime returns an offset before which no record has the time ms or a later one: that of the last time entry below ms.
-func (s *Segment) lookupTime(ms int64, v view) (int64, error) {
+// startForTime returns a position before which no batch matters to OffsetForTime. The last time entry below ms is believed only if the
+// batch that it names confirms it.
+func (s *Segment) startForTime(ms, from int64, v view) (int64, error) {
+	e, err := s.lookupTime(ms, v)
+	if err != nil {
+		return 0, err
+	}
+	if e.Offset <= from {
+		return s.find(from, v)
+	}
+	start, err := s.find(e.Offset, v)
+	if err != nil {
+		return 0, err
+	}
+	confirmed := false
+	err = walkHeaders(s.log, s.path(Log), start, v.size, func(_ int64, h *batch.Header) error {
+		confirmed = h.LastOffset() == e.Offset && h.MaxTimestamp == e.Timestamp
+		return errStop
+	})
+	if err != nil || confirmed {
+		return start, err
+	}
+	return s.find(from, v)
+}
+
+// lookupTime returns the last time entry below ms; one with the base offset if there is none.
+func (s *Segment) lookupTime(ms int64, v view) (TimeEntry, error) {
 	var failed error
 	var b [TimeEntrySize]byte
 	entry := func(i int) TimeEntry {
@@ -291,7 +312,7 @@ func (s *Segment) lookupTime(ms int64, v view) (int64, error) {
 	}
 	i := sort.Search(int(v.timeEntries), func(i int) bool { return entry(i).Timestamp >= ms })
 	if i == 0 || failed != nil {
-		return s.base, failed
+		return TimeEntry{batch.NoTimestamp, s.base}, failed
 	}
-	return max(entry(i-1).Offset, s.base), failed
+	return entry(i - 1), failed
 }

@@ -109,10 +109,8 @@ func (m *model) compare(t *rapid.T, s *Segment) {
 	}
 }
 
-func (m *model) compareTime(t *rapid.T, s *Segment, newest int64) {
-	ms, from := rapid.Int64Range(0, newest+2).Draw(t, "ms"), rapid.Int64Range(m.base, m.next()).Draw(t, "from")
-	var want Found
-	found := false
+// forTime is what OffsetForTime should find.
+func (m *model) forTime(ms, from int64) (want Found, found bool) {
 	for _, raw := range m.batches {
 		_ = batch.Records(raw, 1<<20, func(r batch.Record) error {
 			if !found && r.Timestamp >= ms && r.Offset >= from {
@@ -121,6 +119,12 @@ func (m *model) compareTime(t *rapid.T, s *Segment, newest int64) {
 			return nil
 		})
 	}
+	return want, found
+}
+
+func (m *model) compareTime(t *rapid.T, s *Segment, newest int64) {
+	ms, from := rapid.Int64Range(0, newest+2).Draw(t, "ms"), rapid.Int64Range(m.base, m.next()).Draw(t, "from")
+	want, found := m.forTime(ms, from)
 	if got, ok, err := s.OffsetForTime(ms, from); err != nil || ok != found || got != want {
 		t.Fatalf("time %d from %d: %+v %v, want %+v %v, %v", ms, from, got, ok, want, found, err)
 	}
