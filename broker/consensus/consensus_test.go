@@ -200,6 +200,19 @@ func TestSnapshots(t *testing.T) {
 	mustStop(t, n)
 }
 
+// TestRestarts starts again and again: each start adds a segment, and snapshots keep their number down.
+func TestRestarts(t *testing.T) {
+	disk := vfs.NewMem(1)
+	mustStop(t, mustStart(t, testOptions(disk, true)))
+	for i := range 40 {
+		n := mustStart(t, testOptions(disk, false))
+		if got := n.Report().Segments; got > 2*manySegments {
+			t.Fatalf("start %d: %d segments", i, got)
+		}
+		mustStop(t, n)
+	}
+}
+
 // TestIdle lets an hour pass: nothing touches the disk.
 func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -220,6 +221,44 @@ func TestCutOffLeader(t *testing.T) {
 			t.Fatalf("repeated: %+v, %v", r, err)
 		}
 		g.agree()
+		g.end()
+	})
+}
+
+// TestProposalsWaitForALeader proposes where no leader can be: the caller's time runs out, or a leader comes.
+func TestProposalsWaitForALeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGroup(t)
+		p := metadata.NewProposer([16]byte{1})
+		g.leader()
+		survivor := g.nodes[members[0]]
+		g.stop(members[1])
+		g.stop(members[2])
+		time.Sleep(10 * time.Second) // it has stepped down
+		short, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if _, err := survivor.Propose(short, encode(t, p, &metapb.AllocateProducerIds{Count: 7})); !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatalf("propose without a quorum: %v", err)
+		}
+		result := make(chan error, 1)
+		data := encode(t, p, &metapb.AllocateProducerIds{Count: 1})
+		go func() {
+			_, err := survivor.Propose(t.Context(), data)
+			result <- err
+		}()
+		time.Sleep(time.Second)
+		g.start(members[1], false)
+		g.start(members[2], false)
+		leader := g.leader()
+		var other *NotLeaderError
+		if err := <-result; err != nil && (!errors.As(err, &other) || other.Leader == members[0]) {
+			t.Fatalf("a waiting proposal: %v", err)
+		}
+		mustPropose(t, g.nodes[leader], data)
+		g.agree()
+		if got := g.nodes[leader].o.StateMachine.(*watcher).Image().NextProducerID; got != 1 {
+			t.Fatalf("next producer id %d: the abandoned proposal acted, or the other did not once", got)
+		}
 		g.end()
 	})
 }

@@ -29,6 +29,7 @@ type loop struct {
 	waiting  map[uint64]*proposal // by index
 	replies  []reply              // of entries applied in this Ready; sent when the status shows them
 
+	due        bool   // every start adds a segment to the log: many are a reason for a snapshot too
 	taken      uint64 // index of the newest snapshot
 	takenBytes uint64 // bytes of entries applied since
 	snapshots  uint64
@@ -284,7 +285,8 @@ func (n *Node) install(snap *raftpb.Snapshot) error {
 
 // maybeSnapshot takes a snapshot when enough was applied since the last one; an idle group takes none.
 func (n *Node) maybeSnapshot() error {
-	if n.applied-n.taken < n.o.SnapshotEntries && n.takenBytes < n.o.SnapshotBytes || n.applied == n.taken {
+	enough := n.due || n.applied-n.taken >= n.o.SnapshotEntries || n.takenBytes >= n.o.SnapshotBytes
+	if !enough || n.applied == n.taken {
 		return nil
 	}
 	data, err := n.o.StateMachine.Snapshot()
@@ -294,7 +296,7 @@ func (n *Node) maybeSnapshot() error {
 	if err := n.storage.CreateSnapshot(n.applied, n.conf, data); err != nil {
 		return fmt.Errorf("take snapshot at index %d: %w", n.applied, err)
 	}
-	n.taken, n.takenBytes = n.applied, 0
+	n.taken, n.takenBytes, n.due = n.applied, 0, false
 	n.snapshots++
 	return nil
 }

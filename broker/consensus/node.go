@@ -17,8 +17,10 @@ import (
 	"chronik.dev/chronik/broker/raftlog"
 )
 
-// maxProposal is the limit in bytes of one command.
-const maxProposal = 4 << 20
+const (
+	maxProposal  = 4 << 20 // bytes of one command
+	manySegments = 8       // of the log at start, from which on a snapshot is taken
+)
 
 // Node is a running member of the metadata group.
 type Node struct {
@@ -125,6 +127,7 @@ func (n *Node) restore() error {
 	n.loop = loop{
 		applied: snap.GetMetadata().GetIndex(), conf: conf, waiting: map[uint64]*proposal{},
 		taken: snap.GetMetadata().GetIndex(), target: hard.GetCommit(),
+		due:   n.report != nil && n.report.Segments >= manySegments,
 		alone: len(conf.GetVoters()) == 1 && conf.GetVoters()[0] == n.o.MemberID && len(conf.GetLearners()) == 0,
 	}
 	if !n.alone && n.o.Transport == nil {

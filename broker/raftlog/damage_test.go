@@ -3,6 +3,8 @@ package raftlog
 import (
 	"bytes"
 	"errors"
+	"flag"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
 )
 
 // build makes a disk with two snapshots and entries above, and stops cleanly.
@@ -225,4 +228,99 @@ func TestCompaction(t *testing.T) {
 	mustClose(t, s)
 	s, _ = mustOpen(t, counted)
 	m.check(t, s, true)
+}
+
+var flipStride = flag.Int("flip.stride", 53, "TestFlips flips every nth byte")
+
+// TestFlips flips a bit in every file of raft/, byte after byte: the state is the same, or the damage is named. Nothing is silently another state.
+func TestFlips(t *testing.T) {
+	disk, m := build(t)
+	counts := map[string]int{}
+	for _, name := range disk.Files() {
+		content, err := disk.Bytes(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stride := min(*flipStride, 1+len(content)/64)
+		for off := 0; off < len(content); off += stride {
+			copied := disk.Kill()
+			if err := copied.Flip(name, int64(off), 1<<(off%8)); err != nil {
+				t.Fatal(err)
+			}
+			s, report, err := Open(testOptions(copied))
+			var damage *DamageError
+			switch {
+			case errors.As(err, &damage):
+				counts["refused as damaged"]++
+				if damage.File == "" || damage.Reason == "" || damage.Lost == "" || damage.Next == "" {
+					t.Fatalf("%s at %d: %+v", name, off, damage)
+				}
+			case err != nil:
+				counts["refused as unknown version"]++
+				if !strings.Contains(err.Error(), "unknown format version") {
+					t.Fatalf("%s at %d: %v", name, off, err)
+				}
+			case m.differs(s, false) == "":
+				counts["the same state"]++
+			case len(report.Notices) > 0 && s.snapshot.GetMetadata().GetIndex() == 4 && s.log.last() == m.last() && s.hard.GetVote() == m.hard.GetVote():
+				counts["an older snapshot"]++
+			default:
+				t.Fatalf("%s at %d: %s; report %+v", name, off, m.differs(s, false), report)
+			}
+		}
+	}
+	t.Logf("%v", counts)
+	if counts["refused as damaged"] == 0 {
+		t.Error("no flip was found to be damage: does the log carry a marker?")
+	}
+}
+
+// TestTornEnd leaves the end of the last group as an interrupted write does, without a marker: it is cut, and its bytes are saved before.
+func TestTornEnd(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	cut := 0
+	for range 300 {
+		disk := vfs.NewMem(7)
+		s, before := mustFound(t, disk), newModel()
+		var torn *vfs.Mem
+		disk.SetHook(func(op vfs.Op) {
+			if torn == nil && rng.IntN(3) == 0 {
+				torn = disk.CrashClone(rng)
+			}
+		})
+		entry := &raftpb.Entry{Index: new(uint64(2)), Term: new(uint64(1)), Data: make([]byte, 30_000)}
+		after := before.clone()
+		x := step{rd: raft.Ready{HardState: hard(1, 0, 1), Entries: []*raftpb.Entry{entry}}}
+		after.do(x)
+		if err := do(s, x); err != nil {
+			t.Fatal(err)
+		}
+		disk.SetHook(nil)
+		if torn == nil {
+			continue
+		}
+		o := testOptions(torn)
+		saved := 0
+		o.Evidence = func(f wal.Finding) error {
+			saved++
+			if f.File == "" || f.Length == 0 {
+				t.Fatalf("evidence of %+v", f)
+			}
+			return nil
+		}
+		s, report, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if saved != len(report.Cut) {
+			t.Fatalf("%d cuts, %d saved", len(report.Cut), saved)
+		}
+		cut += saved
+		if between(s, before, after) == nil {
+			t.Fatalf("neither %s nor %s", before.differs(s, false), after.differs(s, false))
+		}
+	}
+	if cut == 0 {
+		t.Error("nothing was ever cut")
+	}
 }

@@ -60,10 +60,10 @@ func create(o Options, snap *raftpb.Snapshot) (*Storage, error) {
 // wal returns the options of the log's segments.
 func (o Options) wal() wal.Options {
 	if o.SegmentSize == 0 {
-		o.SegmentSize = 4 << 20
+		o.SegmentSize = 1 << 20
 	}
 	return wal.Options{
-		FS: o.FS, Dir: o.Dir, DirID: o.DirID, Kind: wal.Raft, SegmentSize: o.SegmentSize, FirstSegmentSize: min(o.SegmentSize, 256<<10),
+		FS: o.FS, Dir: o.Dir, DirID: o.DirID, Kind: wal.Raft, SegmentSize: o.SegmentSize, FirstSegmentSize: min(o.SegmentSize, 64<<10), Spares: 1,
 		Buffered: o.Buffered, Idle: -1, Now: o.Now, Rand: o.Rand, Logger: o.Logger,
 	}
 }
@@ -189,7 +189,7 @@ func (r *reader) readLog() error {
 	if err != nil {
 		return err
 	}
-	r.inv, r.report.Findings = inv, inv.Findings
+	r.inv, r.report.Findings, r.report.Segments = inv, inv.Findings, len(inv.Segments)
 	for _, f := range inv.Findings {
 		switch f.Verdict {
 		case wal.Torn, wal.Undecided: // no marker proves it, so it never left the node

@@ -30,7 +30,7 @@ type Options struct {
 	Dir         string   // raft/ of the data directory
 	DirID       [16]byte // the data directory's id, in every file
 	Logger      *slog.Logger
-	SegmentSize int64 // bytes of a log segment; 0: 4 MiB
+	SegmentSize int64 // bytes of a log segment; 0: 1 MiB
 	Buffered    bool  // no direct I/O
 	Now         func() time.Time
 	Rand        func() uint64

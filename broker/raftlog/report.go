@@ -20,6 +20,7 @@ type Report struct {
 	Commit          uint64            `json:"commit"` // the highest that HardState, log and snapshot know of
 	First           uint64            `json:"first"`  // index range of the log; empty if First > Last
 	Last            uint64            `json:"last"`
+	Segments        int               `json:"segments"`  // of the log
 	Snapshots       []SnapshotFile    `json:"snapshots"` // newest first
 	HardStateCopies [2]statefile.Copy `json:"hardStateCopies"`
 	Findings        []wal.Finding     `json:"findings"` // everything that the log's reader found
