@@ -174,6 +174,30 @@ func TestLoading(t *testing.T) {
 	})
 }
 
+// TestSlowLoad takes longer to load than a session lasts: sessions begin when members can be heard again.
+func TestSlowLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := start(newMemory())
+		n.load(t)
+		id, generation := n.member(t, "g")
+		for p := range int32(8) {
+			req := commitRequest("g", "t", p, 5)
+			req.Generation, req.MemberID = generation, id
+			call(n.OffsetCommit, req)
+		}
+		n.store.slow = 3 * time.Second
+		n = n.restart(t, "offsets.load.buffer.size=1")
+		if code := n.heartbeat("g", id, generation); code != group.None {
+			t.Errorf("heartbeat: %d", code)
+		}
+		time.Sleep(9 * time.Second)
+		if code := n.heartbeat("g", id, generation); code != group.None {
+			t.Errorf("heartbeat within the session: %d", code)
+		}
+		n.Close()
+	})
+}
+
 // TestStopWhileLoading unloads a partition whose read has not come back.
 func TestStopWhileLoading(t *testing.T) {
 	store := newMemory()

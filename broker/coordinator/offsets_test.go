@@ -271,13 +271,17 @@ func TestModel(t *testing.T) {
 			switch rapid.SampledFrom([]string{"commit", "commit", "commit", "forget", "delete", "restart"}).Draw(r, "step") {
 			case "commit":
 				offset := rapid.Int64Range(0, 1000).Draw(r, "offset")
-				if code := n.commit(name, "t", p, offset); code != group.None {
+				req := commitRequest(name, "t", p, offset) // a batch of two records
+				also := req.Topics[0].Partitions[0]
+				also.Partition = (p + 1) % 3
+				req.Topics[0].Partitions = append(req.Topics[0].Partitions, also)
+				if code := call(n.OffsetCommit, req).Topics[0].Partitions[1].ErrorCode; code != 0 {
 					r.Fatalf("commit: %d", code)
 				}
 				if model[name] == nil {
 					model[name] = map[int32]int64{}
 				}
-				model[name][p] = offset
+				model[name][p], model[name][also.Partition] = offset, offset
 			case "forget":
 				call(n.OffsetDelete, &kmsg.OffsetDeleteRequest{Group: name, Topics: []kmsg.OffsetDeleteRequestTopic{{Topic: "t",
 					Partitions: []kmsg.OffsetDeleteRequestTopicPartition{{Partition: p}}}}})

@@ -22,6 +22,7 @@ type memory struct {
 	held    bool
 	waiting []func()
 	blocked chan struct{}
+	slow    time.Duration // of each read
 }
 
 func newMemory() *memory {
@@ -67,6 +68,7 @@ func (m *memory) Read(partition int32, offset int64, maxBytes int) ([]byte, erro
 	if m.blocked != nil {
 		<-m.blocked
 	}
+	time.Sleep(m.slow)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var out []byte
