@@ -121,9 +121,7 @@ func (d *dumper) damaged(g *wal.Group, id *wal.Identity) error {
 	if !d.filter.frame(d.t.names[id.ID], id.Type, id.Partition, id.LSN, id.First, id.Last, g.Head.Time) {
 		return nil
 	}
-	d.sum.Frames++
-	d.sum.Damaged++
-	return d.emit(d.t.damagedItem(g, id))
+	return d.show(d.t.damagedItem(g, id))
 }
 
 func (d *dumper) frame(g *wal.Group, f *wal.Frame) error {
@@ -134,11 +132,7 @@ func (d *dumper) frame(g *wal.Group, f *wal.Frame) error {
 	if d.filter.Damaged && item.Damage == "" {
 		return nil
 	}
-	d.sum.Frames++
-	if item.Damage != "" {
-		d.sum.Damaged++
-	}
-	if err := d.emit(item); err != nil || item.Batch == nil {
+	if err := d.show(item); err != nil || item.Batch == nil {
 		return err
 	}
 	return d.records(item, f.Payload)
@@ -154,15 +148,32 @@ func (d *dumper) records(parent *Item, raw []byte) error {
 		if !d.filter.record(&r) {
 			return nil
 		}
-		d.sum.Records++
-		stopped = d.emit(recordItem(parent, &r))
+		stopped = d.show(recordItem(parent, &r))
 		return stopped
 	})
 	if err == nil || stopped != nil {
 		return stopped
 	}
-	d.sum.Damaged++
 	broken := *parent
 	broken.Item, broken.Damage, broken.Batch = "record", err.Error(), nil
-	return d.emit(&broken)
+	return d.show(&broken)
+}
+
+// show hands an item on and counts it.
+func (d *dumper) show(item *Item) error {
+	if err := d.emit(item); err != nil {
+		return err
+	}
+	switch item.Item {
+	case "frame":
+		d.sum.Frames++
+	case "batch":
+		d.sum.Batches++
+	case "record":
+		d.sum.Records++
+	}
+	if item.Damage != "" {
+		d.sum.Damaged++
+	}
+	return nil
 }

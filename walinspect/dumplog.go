@@ -76,12 +76,11 @@ func (d *dumper) batch(path, topic string, number int32, pos int64, h *batch.Hea
 	if d.filter.Damaged || !d.filter.batch(topic, number, h) {
 		return nil
 	}
-	d.sum.Batches++
 	item := &Item{
 		Item: "batch", File: d.t.rel(path), Position: pos, Topic: topic, Partition: &number, Epoch: &h.LeaderEpoch,
 		First: h.BaseOffset, Last: h.LastOffset(), Length: int64(len(raw)), Time: h.MaxTimestamp, Batch: batchInfo(h),
 	}
-	if err := d.emit(item); err != nil {
+	if err := d.show(item); err != nil {
 		return err
 	}
 	return d.records(item, raw)
@@ -94,9 +93,7 @@ func (d *dumper) damagedBatch(path, topic string, number int32, f *segment.Findi
 		!d.filter.inTypes(wal.Batch.String()) || !d.filter.inOffsets(wal.Batch, f.First, last) {
 		return nil
 	}
-	d.sum.Batches++
-	d.sum.Damaged++
-	return d.emit(&Item{
+	return d.show(&Item{
 		Item: "batch", File: d.t.rel(path), Position: f.Offset, Topic: topic, Partition: &number, First: f.First, Last: f.Last,
 		Length: f.Length, Damage: string(f.Reason) + ": " + f.Detail,
 	})

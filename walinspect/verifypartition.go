@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"chronik.dev/chronik/broker/batch"
 	"chronik.dev/chronik/broker/partition"
 	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/vfs"
@@ -26,6 +27,7 @@ type place struct {
 	known   bool  // floor is known
 	floor   int64 // Kafka: records below this offset were promised durable
 	lastLog int64 // base offset of the last segment
+	epochs  epochCheck
 }
 
 func (t *Target) placeOf(dir string, state *partition.State) *place {
@@ -57,6 +59,7 @@ func (v *verifier) partition(p *place) error {
 	if p.state != nil {
 		v.promised(p, bases)
 	}
+	v.learnEpochs(p)
 	next := int64(-1)
 	for i, base := range bases {
 		if p.only >= 0 && base != p.only {
@@ -75,6 +78,7 @@ func (v *verifier) partition(p *place) error {
 				Detail: fmt.Sprintf("it begins at offset %d, but the one before it ends at %d", bases[i+1], next), First: bases[i+1], Last: next - 1})
 		}
 	}
+	v.endEpochs(p)
 	if v.level == Fast || p.only >= 0 {
 		return nil
 	}
@@ -123,6 +127,10 @@ func (v *verifier) segment(p *place, base, size, next int64) (int64, error) {
 	o := segment.VerifyOptions{Size: size, Deep: v.level == Deep, DecompressLimit: maxRecords}
 	if p.state != nil && v.level == Deep {
 		o.Exact, o.IndexIntervalBytes = true, p.state.Shape.IndexInterval
+	}
+	o.Batch = func(pos int64, h batch.Header, _ []byte) error {
+		v.checkEpoch(p, base, pos, &h)
+		return v.failed
 	}
 	sum, err := segment.Verify(v.t.fs, p.dir, base, o, func(f segment.Finding) {
 		if v.level == Fast && f.Record != "batch" && f.Record != "file" {
@@ -295,8 +303,8 @@ func (v *verifier) smallFile(p *place, kind segment.Kind, base int64, path strin
 	}
 	var bad *segment.Error
 	if errors.As(err, &bad) {
-		v.partitionFinding(p, segment.Finding{File: kind.Name(base), Offset: bad.Offset, Length: int64(len(text)) - bad.Offset,
-			Record: "file", Reason: bad.Reason, Detail: bad.Detail, First: 0, Last: -1})
+		v.partitionFinding(p, segment.Finding{File: kind.Name(base), Length: int64(len(text)), Record: "file", Reason: bad.Reason,
+			Detail: fmt.Sprintf("%s, at byte %d", bad.Detail, bad.Offset), First: 0, Last: -1})
 	}
 }
 
