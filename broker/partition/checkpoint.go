@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/wal"
 )
 
@@ -20,11 +21,14 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 	case errors.Is(l.failed, ErrStopped):
 		l.mu.Unlock()
 		return l.holdFrames(idle)
-	case errors.Is(l.failed, ErrDeleted), l.syncedLSN == 0:
+	case errors.Is(l.failed, ErrDeleted), !l.isOpened:
 		l.mu.Unlock()
 		return l.unchanged()
 	}
-	l.awaitTailBlock()
+	if !l.tailBlockReady() {
+		l.mu.Unlock()
+		return l.unchanged()
+	}
 	st = State{
 		Identity: l.id, Dir: l.name, LSN: l.syncedLSN, LogStart: l.logStart, End: l.synced, HighWatermark: l.highWatermark,
 		Epoch: l.epoch, Epochs: l.epochsBelow(l.synced), Shape: l.shape,
@@ -52,7 +56,7 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 		return l.unchanged()
 	}
 	l.dropBelow(st.LogStart)
-	if err := l.writeSums(); err != nil {
+	if err := l.sums.write(); err != nil {
 		st, ok, _ := l.unchanged()
 		return st, ok, fmt.Errorf("checkpoint %s: %w", l.name, err)
 	}
@@ -67,7 +71,7 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 	}
 	l.dirty = false
 	l.listed = len(l.removed)
-	l.last = st
+	l.last, l.confirmed = st, false
 	return st, true, nil
 }
 
@@ -104,20 +108,19 @@ func (l *Log) sendTailBlock() {
 	l.tailLSN = l.enqueue([]wal.Frame{l.takeTailBlock(t)}, t)
 }
 
-// awaitTailBlock waits until the TailBlock frame that the next write needs is synced. mu is held.
-func (l *Log) awaitTailBlock() {
+// tailBlockReady says whether the files may be written: the TailBlock frame that comes first is synced. mu is held.
+func (l *Log) tailBlockReady() bool {
 	if l.tailBlock != nil && l.flushed < l.synced {
-		l.sendTailBlock() // the journal refused it
+		l.sendTailBlock() // the journal had refused it
 	}
-	for l.failed == nil && l.tailLSN > l.syncedLSN {
-		l.cond.Wait()
-	}
+	return l.tailLSN <= l.syncedLSN
 }
 
 // Checkpointed says that a checkpoint with the State of the last Checkpoint call is durable: files it no longer lists are deleted.
 func (l *Log) Checkpointed() error {
 	l.io.Lock()
 	defer l.io.Unlock()
+	l.confirmed = l.last.LSN > 0 && l.last.Held == 0
 	l.mu.Lock()
 	gone := slices.Clone(l.removed[:l.listed])
 	l.removed = slices.Delete(l.removed, 0, l.listed)
@@ -135,8 +138,13 @@ func (l *Log) Checkpointed() error {
 		}
 		errs = append(errs, removeSegment(l.env.FS, l.dir, s.base))
 	}
+	first := l.firstBase()
+	errs = append(errs, l.sums.compact(func(k segment.Kind, base int64) bool { return !k.PerSegment() || base >= first }))
 	return errors.Join(errs...)
 }
+
+// firstBase is the base offset of the first segment.
+func (l *Log) firstBase() int64 { l.mu.Lock(); defer l.mu.Unlock(); return l.segs[0].BaseOffset() }
 
 // unchanged is the answer of a partition that made no progress: its last State, or where its first frame begins. io is held.
 func (l *Log) unchanged() (State, bool, error) {
@@ -168,7 +176,6 @@ func (l *Log) dropBelow(logStart int64) {
 			l.removed = append(l.removed, removal{s.BaseOffset(), s})
 		}
 		l.segs = slices.Clone(l.segs[n:])
-		l.version++
 	}
 }
 

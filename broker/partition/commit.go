@@ -48,6 +48,7 @@ func (t *ticket) synced(err error) {
 		if t.apply != nil {
 			t.apply()
 		}
+		l.isOpened = l.isOpened || t.opened
 		l.synced = max(l.synced, t.end)
 		ready = l.advance(ready)
 	}

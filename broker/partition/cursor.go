@@ -106,6 +106,7 @@ func (c *cursor) hand() error {
 			return err
 		}
 		if differs == int64(len(c.pending)) {
+			c.r.sums.add(segment.Log, c.base(), c.done(), c.pending)
 			c.pending = c.pending[:0]
 			return nil
 		}
@@ -117,6 +118,7 @@ func (c *cursor) hand() error {
 	if c.seg != nil {
 		err = c.seg.Append(c.pending)
 	}
+	c.r.sums.add(segment.Log, c.base(), c.done(), c.pending)
 	c.pending = c.pending[:0]
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", c.r.st.Dir, err)
@@ -152,6 +154,7 @@ func (c *cursor) diverge(differs int64) error {
 		if _, err := c.compare(c.pending[:whole]); err != nil {
 			return err
 		}
+		c.r.sums.add(segment.Log, c.base(), c.done(), c.pending[:whole])
 		c.pending = append(c.pending[:0], c.pending[whole:]...)
 	}
 	c.writing = true

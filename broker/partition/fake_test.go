@@ -161,6 +161,10 @@ func values(t testing.TB, l *Log) []string {
 			t.Fatal(err)
 		}
 		if len(raw) == 0 {
+			for _, s := range l.segs {
+				n, err := s.NextOffset()
+				t.Logf("segment %d, size %d, next %d %v; flushed %d", s.BaseOffset(), s.Size(), n, err, l.flushed)
+			}
 			t.Fatalf("nothing at %d of [%d, %d)", at, l.LogStart(), l.HighWatermark())
 		}
 		err = batch.Each(raw, func(h batch.Header, one []byte) error {

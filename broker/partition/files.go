@@ -33,6 +33,8 @@ func (l *Log) makeFiles() error {
 	if err != nil {
 		return err
 	}
+	l.sums = newSums(l.env.FS, l.dir)
+	l.sums.add(segment.MetaFile, 0, 0, segment.EncodeMetadata(l.id.ID))
 	l.segs, l.dirty = []*segment.Segment{first}, true
 	return nil
 }
@@ -70,20 +72,22 @@ func TopicID(fsys vfs.FS, dir string) ([16]byte, error) {
 	return segment.DecodeMetadata(b)
 }
 
-// writeEpochs writes leader-epoch-checkpoint for a log that ends at end.
+// writeEpochs writes leader-epoch-checkpoint for a log that ends at end. io is held.
 func (l *Log) writeEpochs(end int64) error {
 	l.mu.Lock()
 	epochs := l.epochsBelow(end)
 	l.mu.Unlock()
-	return writeEpochs(l.env.FS, l.dir, epochs)
+	data := encodeEpochs(epochs)
+	l.sums.add(segment.EpochFile, 0, 0, data)
+	return writeSmall(l.env.FS, l.path(segment.EpochFileName), data)
 }
 
-func writeEpochs(fsys vfs.FS, dir string, epochs []EpochEntry) error {
+func encodeEpochs(epochs []EpochEntry) []byte {
 	out := make([]segment.EpochStart, len(epochs))
 	for i, e := range epochs {
 		out[i] = segment.EpochStart{Epoch: e.Epoch, Start: e.Start}
 	}
-	return writeSmall(fsys, filepath.Join(dir, segment.EpochFileName), segment.EncodeEpochs(out))
+	return segment.EncodeEpochs(out)
 }
 
 // writeSnapshot writes Kafka's producer snapshot: the producers before an offset.
@@ -164,13 +168,6 @@ func (l *Log) oldest() (int64, bool) {
 	}
 	return l.tail[0].age, true
 }
-
-// sums
-type sums struct{}
-
-func (s *sums) add(base, from int64, data []byte) {}
-
-func (l *Log) writeSums() error { return nil }
 
 // cleanedSuffix ends the name of a file that the cleaner is writing.
 const cleanedSuffix = ".cleaned"

@@ -27,7 +27,16 @@ func (r *Replay) Finish() error {
 		}
 		r.st.Segments[i].Size = size
 	}
-	return r.removeUnlisted()
+	if err := r.removeUnlisted(); err != nil || !r.grown || r.opt.ReadOnly {
+		return err
+	}
+	// The epoch file may be of any time since the checkpoint.
+	data := encodeEpochs(r.st.Epochs)
+	r.sums.add(segment.EpochFile, 0, 0, data)
+	if err := writeSmall(r.env.FS, filepath.Join(r.dir, segment.EpochFileName), data); err != nil {
+		return fmt.Errorf("replay %s: %w", r.st.Dir, err)
+	}
+	return nil
 }
 
 // dropBelow forgets segments below the log start.
@@ -62,6 +71,11 @@ func (r *Replay) closedSize(s SegmentState) (int64, error) {
 		}
 		if !slices.ContainsFunc(versions, func(v Replaced) bool { return v.NewSize == info.Size() && v.NewCRC == sum }) {
 			return 0, r.damage(Mismatch, path, 0, "%d bytes with CRC %08x are neither the file before nor after it was cleaned", info.Size(), sum)
+		}
+		if !r.opt.ReadOnly { // the crash may have come before the indexes followed
+			if _, err := segment.RebuildIndexes(r.env.FS, r.dir, s.Base, info.Size(), r.st.Shape.IndexInterval, true); err != nil {
+				return 0, fmt.Errorf("replay %s: %w", r.st.Dir, err)
+			}
 		}
 		return info.Size(), nil
 	}
@@ -132,14 +146,14 @@ func (r *Replay) removeUnlisted() error {
 
 // Open makes the Log of a finished replay; env.Journal is the resumed journal and synced its synced LSN: everything before is applied.
 func (r *Replay) Open(synced wal.LSN) (*Log, error) {
-	st := r.st
+	st := r.State()
 	l := newLog(r.env, st, r.cfg)
 	l.syncedLSN, l.enqueued = max(synced, st.LSN), max(synced, st.LSN)
-	l.createdLSN = r.created
+	l.isOpened, l.createdLSN = true, r.created
 	if r.created == 0 {
-		l.last = r.synced
+		l.last, l.confirmed = r.synced, true
 	}
-	l.dirty = r.grown
+	l.dirty, l.sums = r.grown, r.sums
 	for i, s := range st.Segments {
 		seg := r.cur.seg
 		if i < len(st.Segments)-1 || seg == nil {

@@ -100,7 +100,7 @@ func (l *Log) writeChunk(w work) error {
 	if err := w.active.Append(w.data); err != nil {
 		return err
 	}
-	l.sums.add(w.active.BaseOffset(), from, w.data)
+	l.sums.add(segment.Log, w.active.BaseOffset(), from, w.data)
 	l.keepLastBlock(from, w.data)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -155,19 +155,22 @@ func (r Rolled) options() segment.Options {
 	return segment.Options{IndexIntervalBytes: r.IndexInterval, IndexBytes: r.IndexBytes}
 }
 
-// Roll begins a new segment if the active one holds something and is older than segment.ms.
+// Roll begins a new segment if the active one holds something and is older than segment.ms; it also forgets producers that have been idle
+// for producer.id.expiration.ms: their next batch may have any sequence.
 func (l *Log) Roll(now int64) {
 	cfg := l.cfg.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.failed == nil && l.active.size > 0 && l.active.firstTime >= 0 && now-l.active.firstTime > cfg.SegmentMs {
+	l.producers.expire(now, cfg.ProducerExpiryMs, l.synced)
+	if l.admits() == nil && l.active.size > 0 && l.active.firstTime >= 0 && now-l.active.firstTime > cfg.SegmentMs {
 		l.rollNow(cfg)
 	}
 }
 
-// rollNow begins a new segment at the log's end. mu is held.
+// rollNow begins a new segment at the log's end. mu is held. If the journal has no space for the frame the roll stands: replay then puts
+// what follows into the segment before, which holds the same records.
 func (l *Log) rollNow(cfg *Config) {
-	t := &ticket{shapes: true, base: l.end, before: l.active}
+	t := &ticket{}
 	l.enqueue([]wal.Frame{l.beginRoll(cfg, t)}, t)
 }
 

@@ -40,10 +40,10 @@ type Log struct {
 	end           int64 // log end offset
 	flushed       int64 // end of what the files hold; the tail begins here
 	hold          int64 // the high watermark stays at or below it
-	startMoved    int64 // the log start when all frames in flight are synced
 
 	generation int64   // counts appends taken back
 	owesOpened bool    // the journal refused Opened: the next append brings it
+	isOpened   bool    // Opened is synced
 	createdLSN wal.LSN // first frame, where no checkpoint lists the partition yet
 	enqueued   wal.LSN // last frame handed to the journal
 	syncedLSN  wal.LSN // last frame whose callback came
@@ -61,8 +61,7 @@ type Log struct {
 	tailBase  int64
 	tailLSN   wal.LSN // nothing is written to files before this frame is synced
 
-	segs    []*segment.Segment // ascending, copied on change; the last is the one that the flusher writes
-	version int64              // counts removals and replacements in segs
+	segs    []*segment.Segment // ascending, copied on change; the last is the one that the flusher writes; changed under files where one goes
 	removed []removal          // out of segs, on disk until a checkpoint does not list them
 	listed  int                // how many of removed the checkpoint under way does not list
 	shape   Rolled             // of the last of segs
@@ -70,7 +69,9 @@ type Log struct {
 
 	// Guarded by io.
 	last       State   // of the last checkpoint
+	confirmed  bool    // that checkpoint is durable
 	lastSynced wal.LSN // syncedLSN at that time
+	cleanedTo  int64   // segments below it went through the cleaner since the start
 	lastBlock  []byte  // bytes of the last of segs from its last block boundary on
 	sums       sums
 }
@@ -110,7 +111,7 @@ type ticket struct {
 
 	// To take it back if the journal has no space.
 	generation int64  // of the log, when it was made
-	shapes     bool   // it appended or rolled
+	shapes     bool   // it appended, or began the log
 	base       int64  // log end before it
 	before     shape  // active segment before it
 	opened     bool   // it brought Opened
@@ -144,7 +145,7 @@ func Create(env *Env, id Identity, cfg Config) (*Log, error) {
 	}
 	env.Pool.add(l) // before the first frame: a checkpoint must know of the partition when the frame is synced
 	l.mu.Lock()
-	l.enqueue(l.openedFrames(nil), &ticket{opened: true})
+	l.enqueue(l.openedFrames(nil), &ticket{opened: true, shapes: true, before: l.active})
 	l.createdLSN = l.enqueued - 1
 	l.mu.Unlock()
 	return l, nil

@@ -19,39 +19,32 @@ type ReadRequest struct {
 func (l *Log) Read(r ReadRequest) ([]byte, error) {
 	for {
 		l.mu.Lock()
-		if l.failed != nil {
-			err := l.failed
+		upTo, err := l.readable(r)
+		if err != nil || r.Offset >= upTo {
 			l.mu.Unlock()
 			return nil, err
-		}
-		if r.Offset < l.logStart || r.Offset > l.end {
-			start, end := l.logStart, l.end
-			l.mu.Unlock()
-			return nil, fmt.Errorf("read %s at %d, the log is [%d, %d): %w", l.name, r.Offset, start, end, ErrOffsetOutOfRange)
-		}
-		upTo := min(r.UpTo, l.synced)
-		if r.Offset >= upTo {
-			l.mu.Unlock()
-			return nil, nil
 		}
 		if r.Offset >= l.flushed {
 			return l.readTail(r, upTo), nil // unlocks
 		}
-		segs, version := l.segs, l.version
 		l.mu.Unlock()
-		out, err := l.readFiles(segs, r, upTo)
-		if err != nil && l.changed(version) {
-			continue // a segment went away under the read
+		out, next, err := l.readFiles(r)
+		if len(out) > 0 || err != nil || next == r.Offset {
+			return out, err
 		}
-		return out, err
+		r.Offset = next // compaction left nothing up to the end of the files
 	}
 }
 
-// changed says whether segments were removed or replaced since a version.
-func (l *Log) changed(version int64) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.version != version
+// readable checks a request and returns the offset that it may read up to. mu is held.
+func (l *Log) readable(r ReadRequest) (upTo int64, err error) {
+	switch {
+	case l.failed != nil:
+		return 0, l.failed
+	case r.Offset < l.logStart || r.Offset > l.end:
+		return 0, fmt.Errorf("read %s at %d, the log is [%d, %d): %w", l.name, r.Offset, l.logStart, l.end, ErrOffsetOutOfRange)
+	}
+	return min(r.UpTo, l.synced), nil
 }
 
 // piece is a run of bytes of one chunk.
@@ -112,24 +105,32 @@ func (c *chunk) find(offset int64) int {
 	return lo
 }
 
-// readFiles reads from the segment that holds the offset, or from the next one where compaction left a gap.
-func (l *Log) readFiles(segs []*segment.Segment, r ReadRequest, upTo int64) ([]byte, error) {
-	l.files.RLock()
+// readFiles reads from the segment that holds the offset, or from the next one where compaction left a gap. next is the offset to go on at
+// if the files hold nothing from r.Offset on, else r.Offset.
+func (l *Log) readFiles(r ReadRequest) (out []byte, next int64, err error) {
+	l.files.RLock() // before the list is taken: no segment goes while it is held
 	defer l.files.RUnlock()
+	l.mu.Lock()
+	upTo, err := l.readable(r)
+	segs, flushed := l.segs, l.flushed
+	l.mu.Unlock()
+	if err != nil || r.Offset >= upTo {
+		return nil, r.Offset, err
+	}
 	for i := segmentOf(segs, r.Offset); i < len(segs); i++ {
 		out, err := segs[i].Read(r.Offset, r.MaxBytes, r.AtLeastOne, upTo)
 		if err != nil {
-			return nil, fmt.Errorf("read %s at %d: %w", l.name, r.Offset, err)
+			return nil, r.Offset, fmt.Errorf("read %s at %d: %w", l.name, r.Offset, err)
 		}
-		next, err := segs[i].NextOffset()
+		end, err := segs[i].NextOffset()
 		if err != nil {
-			return nil, fmt.Errorf("read %s at %d: %w", l.name, r.Offset, err)
+			return nil, r.Offset, fmt.Errorf("read %s at %d: %w", l.name, r.Offset, err)
 		}
-		if len(out) > 0 || next > r.Offset {
-			return out, nil // or the batch there is too large, or reaches upTo
+		if len(out) > 0 || end > r.Offset && segs[i].Size() > 0 {
+			return out, r.Offset, nil // or the batch there is too large, or reaches upTo
 		}
 	}
-	return nil, nil
+	return nil, flushed, nil
 }
 
 // segmentOf is the index of the last segment that begins at or below offset.

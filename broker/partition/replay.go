@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"chronik.dev/chronik/broker/batch"
+	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 )
@@ -71,8 +72,9 @@ type Replay struct {
 	synced   State // as the checkpoint has it
 	prods    producers
 	cur      cursor
+	sums     sums
 	findings []Finding
-	grown    bool // something was applied to the files
+	grown    bool    // something was applied to the files
 	created  wal.LSN // LSN of Opened, 0 if the checkpoint lists the partition
 	proven   wal.LSN
 	now      int64 // time of the group at hand, ms
@@ -86,6 +88,7 @@ func NewReplay(env *Env, st State, opened wal.LSN, cfg Config, opt ReplayOptions
 	r.st.Epochs = slices.Clone(st.Epochs)
 	r.prods = newProducers(st.Producers)
 	r.cur.r = r
+	r.sums = newSums(env.FS, r.dir)
 	if opened > 0 {
 		r.st.LSN, r.st.Epoch = opened, -1
 		r.st.Segments = []SegmentState{{}}
@@ -111,11 +114,19 @@ func (r *Replay) makeDir() error {
 	if err := r.env.FS.Mkdir(r.dir); err != nil && !errors.Is(err, errExist) {
 		return fmt.Errorf("replay %s: %w", r.st.Dir, err)
 	}
+	r.sums.add(segment.MetaFile, 0, 0, segment.EncodeMetadata(r.st.ID))
 	return writeMetadata(r.env.FS, r.dir, r.st.ID)
 }
 
 // State returns the model after what was applied.
-func (r *Replay) State() State { return r.st }
+func (r *Replay) State() State {
+	st := r.st
+	st.Producers, st.HighWatermark = r.prods.state(st.End), st.End
+	return st
+}
+
+// End returns the log end offset of the model.
+func (r *Replay) End() int64 { return r.st.End }
 
 // Proven is the LSN of the last frame that continued the log where the frames before had left it: nothing below it is lost unnoticed.
 func (r *Replay) Proven() wal.LSN { return max(r.proven, r.synced.LSN) }

@@ -20,7 +20,7 @@ func (l *Log) DeleteRecords(upTo int64, done func(logStart int64, err error)) {
 	if err == nil && (upTo < 0 || upTo > l.highWatermark) {
 		err = fmt.Errorf("delete records of %s below %d, the high watermark is %d: %w", l.name, upTo, l.highWatermark, ErrOffsetOutOfRange)
 	}
-	if err != nil || upTo <= l.startAfter() {
+	if err != nil || upTo <= l.logStart {
 		start := l.logStart
 		l.mu.Unlock()
 		done(start, err)
@@ -36,12 +36,8 @@ func (l *Log) DeleteRecords(upTo int64, done func(logStart int64, err error)) {
 	l.mu.Unlock()
 }
 
-// startAfter is the log start once every frame in flight is synced. mu is held.
-func (l *Log) startAfter() int64 { return max(l.logStart, l.startMoved) }
-
 // moveStart journals a new log start and applies it when synced. mu is held.
 func (l *Log) moveStart(to int64, settle func(error)) {
-	l.startMoved = to
 	l.enqueue([]wal.Frame{l.frame(wal.LogStart, to, 0, nil)}, &ticket{settle: settle, apply: func() {
 		l.logStart = max(l.logStart, to)
 		l.epochs = cutEpochs(l.epochs, l.logStart, l.end+1)
@@ -127,7 +123,7 @@ func (l *Log) Retain(now int64, byTime bool) int64 {
 		(start == l.active.base || len(l.segs) == 1) && cfg.expired(active, now, byTime) {
 		l.rollNow(cfg) // Kafka rolls an active segment that is all expired; the next pass deletes it
 	}
-	if start <= l.startAfter() {
+	if start <= l.logStart {
 		return -1
 	}
 	l.moveStart(start, nil)

@@ -12,14 +12,15 @@ var errFound = errors.New("found")
 // OffsetForTime returns the first record below the high watermark whose timestamp is at least ts (ms): its offset, timestamp and leader
 // epoch; -1, -1, -1 when there is none (ListOffsets by timestamp).
 func (l *Log) OffsetForTime(ts int64) (offset, timestamp int64, epoch int32, err error) {
+	l.files.RLock()
 	l.mu.Lock()
 	if l.failed != nil {
+		defer l.files.RUnlock()
 		defer l.mu.Unlock()
 		return -1, -1, -1, l.failed
 	}
 	segs, start, hw, flushed := l.segs, l.logStart, l.highWatermark, l.flushed
 	l.mu.Unlock()
-	l.files.RLock()
 	for i := segmentOf(segs, start); i < len(segs); i++ {
 		r, ok, err := segs[i].OffsetForTime(ts, start)
 		if err != nil {
@@ -91,11 +92,22 @@ func (l *Log) tailBatch(ts, from, hw int64) []byte {
 // MaxTimestamp returns the largest timestamp (ms) below the high watermark, the first record that has it, and its leader epoch;
 // -1, -1, -1 in an empty log (ListOffsets -3).
 func (l *Log) MaxTimestamp() (timestamp, offset int64, epoch int32, err error) {
+	largest, err := l.largestTime()
+	if err != nil || largest == batch.NoTimestamp {
+		return -1, -1, -1, err
+	}
+	offset, timestamp, epoch, err = l.OffsetForTime(largest)
+	return timestamp, offset, epoch, err
+}
+
+func (l *Log) largestTime() (int64, error) {
 	largest := int64(batch.NoTimestamp)
+	l.files.RLock()
+	defer l.files.RUnlock()
 	l.mu.Lock()
 	if l.failed != nil {
 		defer l.mu.Unlock()
-		return -1, -1, -1, l.failed
+		return largest, l.failed
 	}
 	segs, start, hw := l.segs, l.logStart, l.highWatermark
 	for _, c := range l.tail {
@@ -106,19 +118,12 @@ func (l *Log) MaxTimestamp() (timestamp, offset int64, epoch int32, err error) {
 		}
 	}
 	l.mu.Unlock()
-	l.files.RLock()
 	for i := segmentOf(segs, start); i < len(segs); i++ {
 		ts, _, err := segs[i].MaxTimestamp()
 		if err != nil {
-			l.files.RUnlock()
-			return -1, -1, -1, fmt.Errorf("search %s for the largest time: %w", l.name, err)
+			return largest, fmt.Errorf("search %s for the largest time: %w", l.name, err)
 		}
 		largest = max(largest, ts)
 	}
-	l.files.RUnlock()
-	if largest == batch.NoTimestamp {
-		return -1, -1, -1, nil
-	}
-	offset, timestamp, epoch, err = l.OffsetForTime(largest)
-	return timestamp, offset, epoch, err
+	return largest, nil
 }

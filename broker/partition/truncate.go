@@ -151,13 +151,8 @@ func (l *Log) cutFiles(offset int64) error {
 		err = errors.Join(err, s.Close(), removeSegment(l.env.FS, l.dir, s.BaseOffset()))
 	}
 	err = errors.Join(err, segs[len(kept)-1].Truncate(cut))
-	l.files.Unlock()
-	if err != nil {
-		return err
-	}
 	l.mu.Lock()
 	l.segs = segs[:len(kept)]
-	l.version++
 	l.end, l.synced, l.flushed = cut, cut, cut
 	l.highWatermark = min(l.highWatermark, cut)
 	l.producers = p
@@ -171,6 +166,7 @@ func (l *Log) cutFiles(offset int64) error {
 	l.pending = nil
 	l.wake()
 	l.mu.Unlock()
+	l.files.Unlock()
 	ready.run()
-	return l.resumeActive(true)
+	return errors.Join(err, l.resumeActive(true))
 }

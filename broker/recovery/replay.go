@@ -168,7 +168,7 @@ func (s *scan) consume(p *part, below wal.LSN, now int64) error {
 			continue
 		}
 		p.gap = graver(p.gap, l.verdict)
-		if l.Last < p.replay.State().End {
+		if l.Last < p.replay.End() {
 			continue
 		}
 		accept := func(h *batch.Header, raw []byte) bool {
@@ -179,7 +179,7 @@ func (s *scan) consume(p *part, below wal.LSN, now int64) error {
 				return err
 			}
 		}
-		if end := p.replay.State().End; p.stop == nil && end <= l.Last {
+		if end := p.replay.End(); p.stop == nil && end <= l.Last {
 			text := fmt.Sprintf("offsets %d to %d are damaged in the journal and not in the partition log", end, l.Last)
 			if l.verdict == wal.Undecided {
 				p.unsure = text
@@ -225,7 +225,7 @@ func (s *scan) settle(p *part) error {
 		}
 		if b.Verdict == wal.Corrupt {
 			p.stop = fmt.Errorf("the journal lost frames at %s byte %d that nothing names; no later frame proves where this partition ends (offset %d)",
-				b.File, b.Offset, p.replay.State().End)
+				b.File, b.Offset, p.replay.End())
 			return nil
 		}
 	}
