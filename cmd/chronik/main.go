@@ -65,12 +65,8 @@ func newRoot(a *app) *cobra.Command {
 Every command is marked read-only or with what it changes. Exit codes: chronik help exit-codes.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			a.began = true
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-		Args: cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args:          cobra.NoArgs,
 	}
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -82,7 +78,21 @@ Every command is marked read-only or with what it changes. Exit codes: chronik h
 		&cobra.Group{ID: groupRecover, Title: "Offline recovery:"},
 	)
 	root.AddCommand(newServe(a), newVersion(a), newWal(a), newExitCodes(), newPackaging())
+	a.noteBegin(root)
 	return root
+}
+
+// noteBegin makes every command note that it began: cobra has accepted command, flags and arguments by then.
+func (a *app) noteBegin(cmd *cobra.Command) {
+	if run := cmd.RunE; run != nil {
+		cmd.RunE = func(cmd *cobra.Command, args []string) error {
+			a.began = true
+			return run(cmd, args)
+		}
+	}
+	for _, child := range cmd.Commands() {
+		a.noteBegin(child)
+	}
 }
 
 // Groups of `chronik help`.

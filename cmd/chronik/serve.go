@@ -50,7 +50,7 @@ the properties file, defaults. An unknown key stops the start and names the near
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := o.resolve(cmd, os.Environ())
 			if err != nil {
-				return usage(err)
+				return err
 			}
 			return a.serve(cfg)
 		},
@@ -78,21 +78,24 @@ func (o *serveOptions) resolve(cmd *cobra.Command, environ []string) (*config.Co
 			return nil, fmt.Errorf("cannot read the settings: %w", err)
 		}
 		if err := cfg.LoadProperties(file, text); err != nil {
-			return nil, err
+			return nil, usage(err)
 		}
 	}
 	if err := cfg.LoadEnv(environ, envListen, envAdminListen, envConfig); err != nil {
-		return nil, err
+		return nil, usage(err)
 	}
 	if err := o.addresses(cfg, cmd.Flags().Changed); err != nil {
-		return nil, err
+		return nil, usage(err)
 	}
 	for _, pair := range o.sets {
 		if err := cfg.SetPair(pair, config.Flag, "--set "+pair); err != nil {
-			return nil, err
+			return nil, usage(err)
 		}
 	}
-	return cfg, cfg.Validate()
+	if err := cfg.Validate(); err != nil {
+		return nil, usage(err)
+	}
+	return cfg, nil
 }
 
 // addresses applies the flags that have names of their own, and their environment variables.
