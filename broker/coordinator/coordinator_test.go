@@ -187,6 +187,7 @@ func TestSlowLoad(t *testing.T) {
 		}
 		n.store.slow = 3 * time.Second
 		n = n.restart(t, "offsets.load.buffer.size=1")
+		time.Sleep(time.Second)
 		if code := n.heartbeat("g", id, generation); code != group.None {
 			t.Errorf("heartbeat: %d", code)
 		}

@@ -8,7 +8,7 @@ type Description struct {
 	Members      []MemberDescription
 }
 
-// MemberDescription is what DescribeGroups tells of a member. Metadata and Assignment are shown in a stable group.
+// MemberDescription is what DescribeGroups tells of a member. Metadata is shown in a stable group; Assignment is the last one.
 type MemberDescription struct {
 	ID, InstanceID, ClientID, ClientHost string
 	Metadata, Assignment                 []byte
@@ -18,9 +18,9 @@ type MemberDescription struct {
 func (g *Group) Describe() Description {
 	d := Description{State: g.state, ProtocolType: g.protocolType}
 	for _, m := range g.members {
-		md := MemberDescription{ID: m.id, InstanceID: m.instance, ClientID: m.clientID, ClientHost: m.clientHost}
+		md := MemberDescription{ID: m.id, InstanceID: m.instance, ClientID: m.clientID, ClientHost: m.clientHost, Assignment: m.assignment}
 		if g.state == Stable {
-			md.Metadata, md.Assignment = m.metadata(g.protocol), m.assignment
+			md.Metadata = m.metadata(g.protocol)
 		}
 		d.Members = append(d.Members, md)
 	}

@@ -81,7 +81,6 @@ func (g *Group) complete(now int64) {
 	g.learnTopics()
 	g.to(now, CompletingRebalance)
 	for _, m := range g.members {
-		m.assignment = nil
 		g.answerJoin(m, g.joined(m))
 		g.touch(now, m)
 		m.isNew = false
