@@ -184,7 +184,9 @@ func TestClientAdmin(t *testing.T) {
 		t.Fatal(err, ends.Error())
 	}
 	var del kadm.Offsets
-	ends.Each(func(o kadm.ListedOffset) { del.Add(kadm.Offset{Topic: o.Topic, Partition: o.Partition, At: o.Offset, LeaderEpoch: -1}) })
+	ends.Each(func(o kadm.ListedOffset) {
+		del.Add(kadm.Offset{Topic: o.Topic, Partition: o.Partition, At: o.Offset, LeaderEpoch: -1})
+	})
 	if r, err := adm.DeleteRecords(ctx, del); err != nil || r.Error() != nil {
 		t.Errorf("delete records: %v, %v", err, r.Error())
 	}

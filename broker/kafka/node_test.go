@@ -20,7 +20,7 @@ import (
 
 // node is a whole node in this process, on a disk in memory, behind a real socket.
 type node struct {
-	t    *testing.T
+	t    testing.TB
 	b    *broker.Broker
 	s    *Server
 	addr string
@@ -29,12 +29,12 @@ type node struct {
 }
 
 // start runs a node. pairs are KEY=VALUE of its configuration.
-func start(t *testing.T, o Options, pairs ...string) *node {
+func start(t testing.TB, o Options, pairs ...string) *node {
 	t.Helper()
 	return startOn(t, vfs.NewMem(1), o, pairs...)
 }
 
-func startOn(t *testing.T, fs *vfs.Mem, o Options, pairs ...string) *node {
+func startOn(t testing.TB, fs *vfs.Mem, o Options, pairs ...string) *node {
 	t.Helper()
 	cfg := config.New()
 	pairs = append([]string{"group.initial.rebalance.delay.ms=0"}, pairs...)
@@ -83,7 +83,7 @@ func (n *node) stop() {
 
 // peer is a raw connection to a node.
 type peer struct {
-	t    *testing.T
+	t    testing.TB
 	nc   net.Conn
 	corr int32
 }
