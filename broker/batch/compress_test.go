@@ -114,8 +114,8 @@ func TestForeignFrames(t *testing.T) {
 
 // TestLZ4LinkedBlocks decodes blocks that refer to the ones before them, as librdkafka may write.
 func TestLZ4LinkedBlocks(t *testing.T) {
-	first := bytes.Repeat([]byte("0123456789abcdef"), 64)
-	literal := []byte{0x0f, 0x00, 0x04} // no literals, match of 19+ bytes from 1024 back
+	first := bytes.Repeat([]byte("0123456789abcdefghi"), 2105) // 39,995 bytes
+	literal := []byte{0x0f, 0x3b, 0x9c}                        // no literals, match of 19+ bytes from 39,995 back
 	literal = append(literal, 255, 255, 255, 200)
 	literal = append(literal, 0x50, 'h', 'e', 'l', 'l', 'o') // last five are literals
 	frame := []byte{0x04, 0x22, 0x4d, 0x18, 0x40, 0x40, 0}

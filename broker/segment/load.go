@@ -85,8 +85,31 @@ func (s *Segment) lastEntry(ix *indexer) (int64, error) {
 	if err != nil || tn == 0 {
 		return 0, err // no time so far although there are entries: read all headers
 	}
+	if ok, err := s.confirmTime(time, view{size: s.size, entries: n}); err != nil || !ok {
+		return 0, err
+	}
 	ix.entries, ix.timeEntries, ix.last, ix.maxOffset = n, tn, time, last.Offset
 	return last.Position, nil
+}
+
+// confirmTime says whether the batch that a time entry names is there and has that time.
+func (s *Segment) confirmTime(e TimeEntry, v view) (ok bool, err error) {
+	start, err := s.lookup(e.Offset, v)
+	if err != nil {
+		return false, err
+	}
+	err = walkHeaders(s.log, s.path(Log), start, v.size, func(_ int64, h *batch.Header) error {
+		if h.LastOffset() < e.Offset {
+			return nil
+		}
+		ok = h.LastOffset() == e.Offset && h.MaxTimestamp == e.Timestamp
+		return errStop
+	})
+	var bad *Error
+	if errors.As(err, &bad) {
+		return false, nil // the index led astray, or the batch is damaged
+	}
+	return ok, err
 }
 
 // prepare makes the segment ready for a write: state loaded, and the index files holding exactly the entries that the batches imply.

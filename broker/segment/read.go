@@ -289,12 +289,7 @@ func (s *Segment) startForTime(ms, from int64, v view) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	confirmed := false
-	err = walkHeaders(s.log, s.path(Log), start, v.size, func(_ int64, h *batch.Header) error {
-		confirmed = h.LastOffset() == e.Offset && h.MaxTimestamp == e.Timestamp
-		return errStop
-	})
-	if err != nil || confirmed {
+	if ok, err := s.confirmTime(e, v); err != nil || ok {
 		return start, err
 	}
 	return s.find(from, v)
