@@ -126,7 +126,6 @@ type InspectOptions struct {
 	Kind      Kind
 	MinSynced LSN  // durable by what is kept elsewhere (checkpoint, HardState)
 	Deep      bool // also reads spares
-	UpTo      LSN  // not 0: findings and groups past it are not reported (a live node's tail)
 	// Progress is told how many bytes were read since the last call; may be nil.
 	Progress func(bytes int64)
 }
@@ -150,7 +149,10 @@ type SegmentInfo struct {
 	LastTime   int64
 	Cut        *Cut // ends at a cut
 
-	chain uint32 // check of the last group
+	chain   uint32 // check of the last group
+	resumed bool
+	ranges  []Range // what it holds, if it has no footer
+	rest    int64   // bytes behind its footer that a crash kept from being cut off
 }
 
 // SpareInfo describes a file that holds nothing live: a spare, or what a crash left behind.
@@ -189,11 +191,25 @@ type Inventory struct {
 	Highest  LSN    // highest LSN seen, valid or not; Resume continues above it
 	Tail     *Group // accepted group past the floor, its own copy; nil if there is none
 	Clean    bool   // no findings but notices
+	Changed  bool   // a file went away meanwhile: a node is running on the directory
 	Bytes    int64  // read
 	Read     time.Duration
 
 	manifest *manifest
 	maxID    uint64
+	note     Note // of the last group
+	reserve  bool
+	end      logEnd
+}
+
+// logEnd is where Resume ends the last segment.
+type logEnd struct {
+	block      uint32
+	chain      uint32     // check of the last group before it
+	last       LSN        // of the last frame before it
+	first      LSN        // first LSN that is void if there is a cut
+	lost       []Identity // of a torn or undecided group
+	unreadable bool       // the disk does not read the end of the log
 }
 
 // CutNote is kept with a cut.
@@ -213,11 +229,4 @@ func (inv *Inventory) Worst() Verdict {
 		}
 	}
 	return order[worst]
-}
-
-// Inspect reads a whole log directory and changes nothing. It calls visit for every data group with at least one intact or damaged frame, in the order of LSNs,
-// goes on past damage, and lists all of it. Memory is bounded by two groups. An error is returned only if the directory cannot be
-// listed, or by visit; everything else is a finding.
-func Inspect(o InspectOptions, visit func(*Group) error) (*Inventory, error) {
-	return inspect(o, visit)
 }

@@ -1,0 +1,194 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"chronik.dev/chronik/broker/statefile"
+)
+
+// Resume opens the log that inv describes for appending. It ends the last segment at the cut (the bytes past it are saved by the caller before),
+// moves what was accepted past the floor into a new segment with its LSNs, syncs, and records the cut. Order: the new segment with the moved
+// frames; both manifest copies, which make it live; the footer at the cut; the end of the old file. A crash inside leaves what a second Inspect and
+// Resume finish. ErrManifest, without a change, if the manifest cannot be used.
+func Resume(o Options, inv *Inventory, cut CutNote) (*Log, error) {
+	l, err := newLog(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := resumable(inv, cut); err != nil {
+		return nil, fmt.Errorf("resume journal %s: %w", o.Dir, err)
+	}
+	if err := l.resume(inv, cut); err != nil {
+		if l.active != nil {
+			err = errors.Join(err, l.active.file.close())
+		}
+		return nil, fmt.Errorf("resume journal %s: %w", o.Dir, err)
+	}
+	l.start()
+	return l, nil
+}
+
+func resumable(inv *Inventory, cut CutNote) error {
+	if inv.manifest == nil {
+		return fmt.Errorf("%w: run chronik wal verify", ErrManifest)
+	}
+	if len(inv.Segments) == 0 {
+		return errors.New("no segment is left: run chronik wal verify")
+	}
+	if inv.end.unreadable {
+		return errors.New("the disk does not read the end of it: try again, or copy the disk")
+	}
+	if slices.ContainsFunc(inv.Findings, func(f Finding) bool { return f.Verdict == UnknownVersion }) {
+		return errors.New("it is written in an unknown format version: use the release that wrote it, or a newer one")
+	}
+	if len(cut.Incident) > maxIncident {
+		return fmt.Errorf("incident id of %d bytes; at most %d", len(cut.Incident), maxIncident)
+	}
+	return nil
+}
+
+func (l *Log) resume(inv *Inventory, note CutNote) error {
+	var err error
+	l.manifest, err = statefile.Load(l.o.FS, filepath.Join(l.o.Dir, manifestName), manifestKind, manifestVersion, l.o.DirID)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrManifest, err)
+	}
+	if err := l.manifest.Mend(); err != nil {
+		return err
+	}
+	l.lastID, l.next, l.note = inv.maxID, inv.Highest+1, inv.note
+	if err := l.adopt(inv); err != nil {
+		return err
+	}
+	if err := l.finishCuts(inv); err != nil {
+		return err
+	}
+	s := &inv.Segments[len(inv.Segments)-1]
+	pre := predecessor{id: s.ID, generation: s.Generation, endBlock: inv.end.block, chain: inv.end.chain, last: inv.end.last,
+		list: s.ranges, resumed: true}
+	l.lastLSN, l.syncedLSN, l.nextWritten = pre.last, pre.last, l.next
+	if inv.Tail != nil && len(inv.Tail.Frames) > 0 {
+		l.nextWritten = inv.Tail.Frames[0].LSN
+	}
+	blocks := uint32(l.o.FirstSegmentSize/BlockSize) + uint32(headerBlocks(len(pre.list)))
+	next, err := l.createGrowing(l.newID(), blocks, pre)
+	if err != nil {
+		return err
+	}
+	l.activate(next)
+	if err := l.moveTail(inv.Tail); err != nil {
+		return err
+	}
+	var c *Cut
+	if !s.Sealed {
+		c = &Cut{Segment: s.ID, Block: inv.end.block, First: inv.end.first, Resume: l.next, Time: l.o.Now().UnixMilli(),
+			Lost: uint32(len(inv.end.lost)), Incident: note.Incident}
+		l.cuts = append(l.cuts, *c)
+	}
+	if err := l.storeManifest(); err != nil {
+		return err
+	}
+	if c != nil {
+		if err := l.finishCut(s, c, next.id, next.generation, inv.end.chain); err != nil {
+			return err
+		}
+	}
+	l.lastLSN = max(l.lastLSN, inv.end.last)
+	l.nextWritten = l.next
+	l.syncedLSN = l.next - 1
+	l.synced.Store(uint64(l.syncedLSN))
+	return nil
+}
+
+// adopt takes over what is on the disk: live segments, spares, cuts; it removes what a crash left behind.
+func (l *Log) adopt(inv *Inventory) error {
+	for _, s := range inv.Segments {
+		l.live = append(l.live, liveSegment{id: s.ID, generation: s.Generation, previous: s.Previous, file: s.File, bytes: s.End,
+			first: s.FirstLSN, last: s.LastLSN, full: s.Full, resumed: s.resumed})
+	}
+	for _, c := range inv.Cuts {
+		if c.Segment >= l.live[0].id {
+			l.cuts = append(l.cuts, c)
+		}
+	}
+	var remove []string
+	for _, s := range inv.Spares {
+		if s.Usable && s.Size == l.o.SegmentSize && len(l.spares) < l.o.Spares {
+			l.spares = append(l.spares, spare{file: s.File, generation: s.Generation, blocks: uint32(s.Size / BlockSize)})
+		} else {
+			remove = append(remove, s.File)
+		}
+	}
+	for i := range inv.Segments {
+		// A crash between a footer and the end of its file left bytes that do not count.
+		if s := &inv.Segments[i]; s.rest > 0 {
+			f, err := l.o.FS.OpenFile(s.File, os.O_RDWR)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(f.Truncate(s.End), f.Sync(), f.Close()); err != nil {
+				return err
+			}
+		}
+	}
+	l.reserve = inv.reserve
+	return l.removeFiles(remove)
+}
+
+// finishCuts writes the footers that a crash has kept from being written.
+func (l *Log) finishCuts(inv *Inventory) error {
+	for i := range inv.Segments {
+		s := &inv.Segments[i]
+		if s.Sealed || s.Cut == nil || i+1 == len(inv.Segments) {
+			continue
+		}
+		next := &inv.Segments[i+1]
+		if err := l.finishCut(s, s.Cut, next.ID, next.Generation, s.chain); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finishCut writes the footer at the cut and ends the file there.
+func (l *Log) finishCut(info *SegmentInfo, c *Cut, nextID, nextGeneration uint64, chain uint32) error {
+	f, err := openFile(l.o.FS, info.File, 0, l.direct)
+	if err != nil {
+		return err
+	}
+	s := &segment{id: info.ID, generation: info.Generation, previous: info.Previous, file: f, pos: c.Block,
+		groups: uint32(info.Groups), first: info.FirstLSN, last: info.LastLSN}
+	keep := l.ranges
+	active, sum := l.active, l.chain
+	l.ranges = &tracker{segment: info.ranges}
+	l.chain = chain
+	err = l.seal(s, &segment{id: nextID, generation: nextGeneration}, c, 0)
+	l.ranges, l.active, l.chain = keep, active, sum
+	if err != nil {
+		return errors.Join(err, f.close())
+	}
+	return nil
+}
+
+// moveTail writes the accepted frames past the floor into the new segment, in runs of consecutive LSNs.
+func (l *Log) moveTail(tail *Group) error {
+	if tail == nil {
+		return nil
+	}
+	frames := tail.Frames
+	for len(frames) > 0 {
+		n := 1
+		for n < len(frames) && frames[n].LSN == frames[n-1].LSN+1 {
+			n++
+		}
+		if err := l.writeGroup(frames[:n], tail.Head.Note, true, GroupMoved); err != nil {
+			return err
+		}
+		frames = frames[n:]
+	}
+	return nil
+}
