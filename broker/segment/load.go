@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"chronik.dev/chronik/broker/batch"
-	"chronik.dev/chronik/broker/vfs"
 )
 
 // load works out what Open left open: the end of the indexes, the last offset, the newest time. It reads the index files and the batch
@@ -22,13 +21,7 @@ func (s *Segment) load() error {
 	if s.loaded {
 		return nil
 	}
-	if _, err := s.openLocked(&s.log, Log); err != nil {
-		return err
-	}
-	if _, err := s.openLocked(&s.index, Index); err != nil {
-		return err
-	}
-	if _, err := s.openLocked(&s.times, TimeIndex); err != nil {
+	if err := s.openAllLocked(); err != nil {
 		return err
 	}
 	err := s.loadFrom(s.lastEntry)
@@ -137,10 +130,24 @@ func (s *Segment) prepare() error {
 
 // openAll opens the files that are not open.
 func (s *Segment) openAll() error {
-	for k, slot := range map[Kind]*vfs.File{Log: &s.log, Index: &s.index, TimeIndex: &s.times} {
-		if _, err := s.open(slot, k); err != nil {
-			return err
-		}
+	s.mu.RLock()
+	open := s.log != nil && s.index != nil && s.times != nil
+	s.mu.RUnlock()
+	if open {
+		return nil
 	}
-	return nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.openAllLocked()
+}
+
+func (s *Segment) openAllLocked() error {
+	if _, err := s.openLocked(&s.log, Log); err != nil {
+		return err
+	}
+	if _, err := s.openLocked(&s.index, Index); err != nil {
+		return err
+	}
+	_, err := s.openLocked(&s.times, TimeIndex)
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"sync"
 
 	"chronik.dev/chronik/broker/batch"
 )
@@ -18,11 +19,15 @@ func (s *Segment) headers(pos int64, fn func(pos int64, h *batch.Header) error) 
 	return walkHeaders(s.log, s.path(Log), pos, s.size, fn)
 }
 
+var headerBuffers = sync.Pool{New: func() any { return new([headerChunk]byte) }}
+
 var errStop = errors.New("stop")
 
 // walkHeaders calls fn for the headers of the batches in [pos, end) of a file; fn may return errStop.
 func walkHeaders(f io.ReaderAt, name string, pos, end int64, fn func(pos int64, h *batch.Header) error) error {
-	buf := make([]byte, min(headerChunk, max(end-pos, 0)))
+	pooled := headerBuffers.Get().(*[headerChunk]byte)
+	defer headerBuffers.Put(pooled)
+	buf := pooled[:]
 	from, have := pos, 0 // buf holds have bytes of the file at from
 	want := len(buf)     // what to read at once: little where batches are large
 	for pos < end {
@@ -48,7 +53,7 @@ func walkHeaders(f io.ReaderAt, name string, pos, end int64, fn func(pos int64, 
 		pos += int64(h.Size())
 		want = len(buf)
 		if h.Size() > headerChunk {
-			want = min(batch.HeaderSize, len(buf))
+			want = batch.HeaderSize
 		}
 	}
 	return nil
@@ -89,12 +94,12 @@ func (s *Segment) find(offset int64, v view) (int64, error) {
 	if offset <= s.base {
 		return 0, nil
 	}
-	start, hinted := s.hint(offset, v.size)
-	if !hinted {
-		var err error
-		if start, err = s.lookup(offset, v); err != nil {
-			return 0, err
-		}
+	if pos, ok := s.hint(offset, v.size); ok {
+		return pos, nil
+	}
+	start, err := s.lookup(offset, v)
+	if err != nil {
+		return 0, err
 	}
 	found, err := s.seek(start, offset, v)
 	if err != nil && start > 0 {

@@ -116,19 +116,7 @@ func newSegment(fs vfs.FS, dir string, base int64, o Options) *Segment {
 // path is the path of one of the segment's files.
 func (s *Segment) path(k Kind) string { return filepath.Join(s.dir, k.Name(s.base)) }
 
-// open returns the file in slot, opening it first if needed. Index files are created if they are missing.
-func (s *Segment) open(slot *vfs.File, k Kind) (vfs.File, error) {
-	s.mu.RLock()
-	f := *slot
-	s.mu.RUnlock()
-	if f != nil {
-		return f, nil
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.openLocked(slot, k)
-}
-
+// openLocked returns the file in slot, opening it first if needed. Index files are created if they are missing. mu is held.
 func (s *Segment) openLocked(slot *vfs.File, k Kind) (vfs.File, error) {
 	if *slot != nil {
 		return *slot, nil
@@ -145,7 +133,11 @@ func (s *Segment) openLocked(slot *vfs.File, k Kind) (vfs.File, error) {
 	return f, nil
 }
 
-func (s *Segment) logFile() (vfs.File, error) { return s.open(&s.log, Log) }
+func (s *Segment) logFile() (vfs.File, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.openLocked(&s.log, Log)
+}
 
 // BaseOffset is the offset that names the segment, at most that of its first record.
 func (s *Segment) BaseOffset() int64 { return s.base }
