@@ -28,6 +28,9 @@ func (b *Broker) Health() Health {
 	if !h.Ready {
 		h.Reasons = append(h.Reasons, "the node is starting or stopping")
 	}
+	if _, err := b.groups.Loaded(); err != nil {
+		h.Reasons = append(h.Reasons, err.Error())
+	}
 	return h
 }
 
