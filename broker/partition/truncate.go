@@ -50,13 +50,14 @@ func cutSegments(fsys vfs.FS, dir string, segs []SegmentState, end int64) (kept 
 	}
 	kept, cut = slices.Clone(segs[:n]), end
 	last := &kept[n-1]
-	size := last.Size
+	size := int64(0)
 	err = scanHeaders(fsys, filepath.Join(dir, logName(last.Base)), 0, last.Size, func(pos int64, h batch.Header) bool {
-		if h.LastOffset() < end {
-			return true
+		if h.LastOffset() >= end {
+			size, cut = pos, min(end, h.BaseOffset)
+			return false
 		}
-		size, cut = pos, min(end, h.BaseOffset)
-		return false
+		size = pos + int64(h.Size())
+		return h.LastOffset()+1 < end // what comes behind may be cut, or of any time, when a boot finds it
 	})
 	last.Size = size
 	return kept, cut, err

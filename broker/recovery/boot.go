@@ -209,8 +209,6 @@ type CheckOptions struct {
 	FS     vfs.FS
 	Dir    string
 	DirID  [16]byte // zero: not compared
-	Deep   bool     // also reads every byte of the partition logs: batches, chronik.sums, indexes
-	UpTo   wal.LSN  // not 0: a live node's synced LSN; what is past it is not reported
 	Topic  func(id [16]byte) (name string, known bool)
 	Config func(topic string) partition.Config
 	// Progress is told how many bytes were read since the last call. May be nil.
@@ -222,17 +220,17 @@ func Check(o CheckOptions) (*Report, error) {
 	now := time.Now().UnixMilli()
 	s := newScan(o.FS, o.Dir, o.DirID, now)
 	s.readOnly, s.report.ReadOnly = true, true
-	s.progress, s.upTo = o.Progress, o.UpTo
+	s.progress = o.Progress
 	s.env = &partition.Env{FS: o.FS, Dir: s.topicsDir(), Now: func() int64 { return now }}
 	s.setTopics(o.Topic, o.Config)
 	started := time.Now()
-	err := s.check(o.Deep)
+	err := s.check()
 	s.report.Seconds = time.Since(started).Seconds()
 	s.report.sort()
 	return s.report, err
 }
 
-func (s *scan) check(deep bool) error {
+func (s *scan) check() error {
 	if err := s.examine(); err != nil {
 		return err
 	}
@@ -241,11 +239,6 @@ func (s *scan) check(deep bool) error {
 	}
 	if _, err := s.tidy(); err != nil {
 		return err
-	}
-	if deep {
-		if err := s.verifyLogs(); err != nil {
-			return err
-		}
 	}
 	return s.conclude()
 }

@@ -62,8 +62,6 @@ type scan struct {
 	topic    func(id [16]byte) (string, bool)
 	config   func(topic string) partition.Config
 	progress func(int64)
-	upTo     wal.LSN
-	deep     bool
 
 	file    *statefile.File
 	ck      *partition.Checkpoint
@@ -120,7 +118,7 @@ func (s *scan) minSynced() wal.LSN {
 
 func (s *scan) inspect(visit func(*wal.Group) error) (*wal.Inventory, error) {
 	inv, err := wal.Inspect(wal.InspectOptions{
-		FS: s.fs, Dir: s.walDir(), DirID: s.dirID, Kind: wal.Journal, MinSynced: s.minSynced(), UpTo: s.upTo, Progress: s.progress,
+		FS: s.fs, Dir: s.walDir(), DirID: s.dirID, Kind: wal.Journal, MinSynced: s.minSynced(), Progress: s.progress,
 	}, visit)
 	if err != nil {
 		return nil, fmt.Errorf("recover %s: %w", s.dir, err)

@@ -1,0 +1,281 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+
+	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
+)
+
+// onFaulty puts a failing disk under a rig.
+func (r *rig) onFaulty() *vfs.Faulty {
+	f := vfs.NewFaulty(r.fs)
+	r.env.FS = f
+	return f
+}
+
+func TestFailedWriteStopsThePartition(t *testing.T) {
+	r := newRig(t)
+	var incidents []Incident
+	r.env.Incident = func(i Incident) { incidents = append(incidents, i) }
+	disk := r.onFaulty()
+	l := r.create(DefaultConfig())
+	woken := make(chan struct{}, 1)
+	defer l.Watch(woken)()
+	r.must(l, produce(2, "v", -1, -1, -1, r.now))
+	<-woken
+	disk.Inject(vfs.Fault{Op: vfs.OpWrite})
+	if err := l.Flush(); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	<-woken
+	if _, err := r.append(l, produce(1, "v", -1, -1, -1, r.now)); !errors.Is(err, ErrStopped) {
+		t.Fatal(err)
+	}
+	if _, err := l.Read(ReadRequest{MaxBytes: 100, UpTo: 2}); !errors.Is(err, ErrStopped) {
+		t.Fatal(err)
+	}
+	if len(incidents) != 1 || incidents[0].Class != "partition-stopped" || incidents[0].Next != "chronik wal verify /data" {
+		t.Fatalf("%+v", incidents)
+	}
+	if disk.Count(vfs.OpSync) != 0 {
+		t.Fatal("a failed write was followed by a sync")
+	}
+}
+
+func TestStoppedPartitionDoesNotHoldTheJournal(t *testing.T) {
+	r := newRig(t)
+	var held []wal.LSN
+	r.env.Hold = func(_ Identity, after, upTo wal.LSN) (string, wal.LSN, error) {
+		held = append(held, after, upTo)
+		return "evidence/held", upTo, nil
+	}
+	l := r.create(DefaultConfig())
+	r.must(l, produce(1, "v", -1, -1, -1, r.now))
+	r.journal.wait.Wait()
+	st, _, err := l.Checkpoint(r.journal.Synced())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.must(l, produce(1, "w", -1, -1, -1, r.now))
+	r.journal.wait.Wait()
+	l.Stop(errDisk)
+	for range 2 {
+		now, ok, err := l.Checkpoint(r.journal.Synced())
+		if err != nil || !ok || now.LSN != st.LSN || now.Held != r.journal.Synced() || now.HeldFile != "evidence/held" || now.End != 1 {
+			t.Fatalf("%+v, %v, %v", now, ok, err)
+		}
+	}
+	if !slices.Equal(held, []wal.LSN{st.LSN, r.journal.Synced()}) {
+		t.Fatal(held)
+	}
+}
+
+func TestFullDiskIsNoFailure(t *testing.T) {
+	r := newRig(t)
+	disk := r.onFaulty()
+	l := r.create(DefaultConfig())
+	var want []string
+	for i := range 5 {
+		a := r.must(l, produce(1, fmt.Sprint("v", i), -1, -1, -1, r.now))
+		want = append(want, fmt.Sprintf("%d:v%d-0", a.Base, i))
+	}
+	disk.Inject(vfs.Fault{Op: vfs.OpWrite, Err: syscall.ENOSPC})
+	if err := l.Flush(); !errors.Is(err, ErrNoSpace) {
+		t.Fatal(err)
+	}
+	disk.Inject(vfs.Fault{Op: vfs.OpWrite, Err: syscall.ENOSPC})
+	if _, ok, err := l.Checkpoint(0); ok || !errors.Is(err, ErrNoSpace) {
+		t.Fatal(ok, err)
+	}
+	if got := values(t, l); !slices.Equal(got, want) {
+		t.Fatalf("%v", got)
+	}
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got := values(t, l); !slices.Equal(got, want) {
+		t.Fatalf("%v", got)
+	}
+}
+
+func TestPoisonedJournal(t *testing.T) {
+	r := newRig(t)
+	r.connect(&fakeJournal{})
+	l := r.create(DefaultConfig())
+	r.journal.sync(-1, nil)
+	got := make(chan error, 2)
+	l.Append(produce(1, "v", -1, -1, -1, r.now), AppendInfo{}, func(_ Appended, err error) { got <- err })
+	r.journal.sync(-1, errDisk)
+	if err := <-got; !errors.Is(err, errDisk) || !errors.Is(err, ErrStopped) || l.HighWatermark() != 0 {
+		t.Fatal(err, l.HighWatermark())
+	}
+	l.Append(produce(1, "v", -1, -1, -1, r.now), AppendInfo{}, func(_ Appended, err error) { got <- err })
+	if err := <-got; !errors.Is(err, ErrStopped) {
+		t.Fatal(err)
+	}
+}
+
+func TestTailMemoryIsBounded(t *testing.T) {
+	r := newRig(t)
+	r.connect(&fakeJournal{auto: true})
+	r.env.Pool = NewPool(64 << 10)
+	defer r.env.Pool.Close()
+	l := r.create(DefaultConfig())
+	var all sync.WaitGroup
+	most := int64(0)
+	for i := range 400 {
+		all.Add(1)
+		l.Append(produce(20, fmt.Sprint("v", i), -1, -1, -1, r.now), AppendInfo{}, func(_ Appended, err error) {
+			if err != nil {
+				t.Error(err)
+			}
+			all.Done()
+		})
+		most = max(most, r.env.Pool.Used())
+	}
+	all.Wait()
+	if most > 64<<10+maxChunk {
+		t.Fatalf("%d bytes in memory", most)
+	}
+	if n := len(values(t, l)); n != 8000 {
+		t.Fatal(n)
+	}
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if used := r.env.Pool.Used(); used != 0 {
+		t.Fatalf("%d bytes in memory after a flush", used)
+	}
+}
+
+func TestTruncate(t *testing.T) {
+	r := newRig(t)
+	cfg := DefaultConfig()
+	cfg.SegmentBytes = 500
+	l := r.create(cfg)
+	fill := func(l *Log, seq int32, n int, v string) {
+		for i := range n {
+			r.must(l, produce(2, fmt.Sprint(v, i), 1, 0, seq+int32(2*i), r.now))
+		}
+	}
+	fill(l, 0, 6, "a")
+	st, _, err := l.Checkpoint(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.fs.SyncFS("/data"); err != nil {
+		t.Fatal(err)
+	}
+	fill(l, 12, 4, "b")
+	kept := values(t, l)[:8]
+	if err := l.Truncate(8); err != nil {
+		t.Fatal(err)
+	}
+	if got := values(t, l); !slices.Equal(got, kept) || l.LogEnd() != 8 {
+		t.Fatalf("%v", got)
+	}
+	if _, err := r.append(l, produce(1, "x", 1, 0, 20, r.now)); !errors.Is(err, ErrOutOfOrderSequence) {
+		t.Fatal(err)
+	}
+	if a := r.must(l, produce(2, "a3", 1, 0, 6, r.now)); !a.Duplicate || a.Base != 6 {
+		t.Fatalf("%+v", a)
+	}
+	fill(l, 8, 5, "c")
+	want := values(t, l)
+	r.journal.wait.Wait()
+	for seed := range uint64(20) { // the files may be cut or not, and grown again or not
+		again := &rig{t: t, fs: r.fs.CrashClone(rand.New(rand.NewPCG(seed, 1))), journal: r.journal, now: r.now, saved: map[string][]byte{}}
+		l2, _ := again.reopen(st, cfg)
+		if got := values(t, l2); !slices.Equal(got, want) {
+			t.Fatalf("seed %d: %v, want %v", seed, got, want)
+		}
+		if a := again.must(l2, produce(2, "c4", 1, 0, 16, r.now)); !a.Duplicate || a.Base != 16 {
+			t.Fatalf("%+v", a)
+		}
+	}
+}
+
+func TestTornBlockIsRestored(t *testing.T) {
+	r := newRig(t)
+	l := r.create(DefaultConfig())
+	r.must(l, produce(3, "a", -1, -1, -1, r.now))
+	st, _, err := l.Checkpoint(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.must(l, produce(3, "b", -1, -1, -1, r.now))
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	want := values(t, l)
+	r.journal.wait.Wait()
+	path := "/data/topics/t-0/" + logName(0)
+	data, err := r.fs.Bytes(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range data { // the whole block was torn, below the checkpoint too
+		data[i] = 0
+	}
+	if err := r.fs.SetBytes(path, data); err != nil {
+		t.Fatal(err)
+	}
+	l2, rp := r.reopen(st, DefaultConfig())
+	if got := values(t, l2); !slices.Equal(got, want) {
+		t.Fatalf("%v", got)
+	}
+	kinds := []FindingKind{}
+	for _, f := range rp.Findings() {
+		kinds = append(kinds, f.Kind)
+	}
+	if !slices.Equal(kinds, []FindingKind{BlockFixed, Rewritten}) {
+		t.Fatal(kinds)
+	}
+}
+
+func TestCompact(t *testing.T) {
+	r := newRig(t)
+	cfg := DefaultConfig()
+	cfg.SegmentBytes, cfg.Compact, cfg.Delete = 600, true, false
+	l := r.create(cfg)
+	for i := range 40 {
+		r.must(l, produce(1, fmt.Sprint("v", i), -1, -1, -1, r.now)) // one key
+	}
+	before := l.Size()
+	if err := l.Compact(r.now); err != nil || l.Size() != before {
+		t.Fatal("compacted above the last checkpoint", err)
+	}
+	st, _, err := l.Checkpoint(0)
+	if err == nil {
+		err = l.Checkpointed()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := values(t, l)
+	if err := l.Compact(r.now); err != nil {
+		t.Fatal(err)
+	}
+	got := values(t, l)
+	if len(got) >= 10 || l.Size() >= before/2 || got[len(got)-1] != all[len(all)-1] || l.LogEnd() != 40 {
+		t.Fatalf("%d bytes, %v", l.Size(), got)
+	}
+	r.journal.wait.Wait()
+	for _, mode := range []vfs.Mode{vfs.All, vfs.None, vfs.Random, vfs.ByFile} { // the new files, the old ones, some of each
+		again := &rig{t: t, fs: r.fs.CrashMode(rand.New(rand.NewPCG(3, 1)), mode), journal: r.journal, now: r.now, saved: map[string][]byte{}}
+		if mode != vfs.All {
+			continue // nothing was synced in this test: only kill -9 leaves the checkpointed files
+		}
+		l2, _ := again.reopen(st, cfg)
+		if now := values(t, l2); !slices.Equal(now, got) {
+			t.Fatalf("mode %v: %v, want %v", mode, now, got)
+		}
+	}
+}
