@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"chronik.dev/chronik/broker/vfs"
@@ -38,7 +39,10 @@ func crashHistory(t *testing.T, seed uint64, limit int) (states int) {
 		after.do(x)
 		log = append(log, x.name)
 		var crashes []*vfs.Mem
+		var mu sync.Mutex // the log has goroutines of its own
 		disk.SetHook(func(vfs.Op) {
+			mu.Lock()
+			defer mu.Unlock()
 			if rng.IntN(3) == 0 && states < limit {
 				crashes = append(crashes, disk.CrashClone(rng))
 				states++
@@ -65,7 +69,10 @@ func crashHistory(t *testing.T, seed uint64, limit int) (states int) {
 // crashed opens what a crash left, twice, with a crash inside the first opening, and says what is wrong.
 func crashed(t *testing.T, disk *vfs.Mem, rng *rand.Rand, before, after *model) string {
 	var inside *vfs.Mem
+	var mu sync.Mutex
 	disk.SetHook(func(vfs.Op) {
+		mu.Lock()
+		defer mu.Unlock()
 		if inside == nil && rng.IntN(4) == 0 {
 			inside = disk.CrashClone(rng)
 		}

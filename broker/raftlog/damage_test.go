@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -203,6 +204,10 @@ func TestFailedWrite(t *testing.T) {
 
 // TestCompaction checks that snapshots free segments, and that nothing is written for a Ready that only commits.
 func TestCompaction(t *testing.T) {
+	synctest.Test(t, testCompaction)
+}
+
+func testCompaction(t *testing.T) {
 	counted := vfs.NewFaulty(vfs.NewMem(5))
 	s, m := mustFound(t, counted), newModel()
 	for i := uint64(2); i < 200; i++ {
@@ -211,6 +216,7 @@ func TestCompaction(t *testing.T) {
 			if x.snapshot%10 != 0 {
 				continue
 			}
+			synctest.Wait() // for what the log does in the background
 			calls := counted.Count(0)
 			m.do(x)
 			if err := do(s, x); err != nil {
@@ -228,6 +234,7 @@ func TestCompaction(t *testing.T) {
 	mustClose(t, s)
 	s, _ = mustOpen(t, counted)
 	m.check(t, s, true)
+	mustClose(t, s)
 }
 
 var flipStride = flag.Int("flip.stride", 53, "TestFlips flips every nth byte")

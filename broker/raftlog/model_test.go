@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"go.etcd.io/raft/v3"
@@ -15,11 +16,12 @@ const testDir = "data/raft"
 
 var testConf = &raftpb.ConfState{Voters: []uint64{1}, AutoLeave: new(false)}
 
+// generations makes the log's random numbers the same in every run.
+var generations atomic.Uint64
+
 func testOptions(fs vfs.FS) Options {
-	generation := uint64(0)
 	return Options{FS: fs, Dir: testDir, DirID: testID, SegmentSize: 64 << 10, Buffered: true, Rand: func() uint64 {
-		generation += 0x9e3779b97f4a7c15
-		return generation
+		return generations.Add(0x9e3779b97f4a7c15)
 	}}
 }
 

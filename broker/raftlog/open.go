@@ -63,7 +63,7 @@ func (o Options) wal() wal.Options {
 		o.SegmentSize = 1 << 20
 	}
 	return wal.Options{
-		FS: o.FS, Dir: o.Dir, DirID: o.DirID, Kind: wal.Raft, SegmentSize: o.SegmentSize, FirstSegmentSize: min(o.SegmentSize, 64<<10), Spares: 1,
+		FS: o.FS, Dir: o.Dir, DirID: o.DirID, Kind: wal.Raft, SegmentSize: o.SegmentSize, FirstSegmentSize: min(o.SegmentSize, 64<<10), Spares: -1, // metadata is rare: no file is prewritten
 		Buffered: o.Buffered, Idle: -1, Now: o.Now, Rand: o.Rand, Logger: o.Logger,
 	}
 }
@@ -87,7 +87,8 @@ type reader struct {
 	commit   uint64   // highest that any group promised
 	where    string   // file and offset of the newest group, for messages
 	offset   int64
-	gap      *DamageError
+	gap      *DamageError // entries that nothing has superseded yet follow a hole
+	orphan   *DamageError // the log begins behind a snapshot that is lost
 }
 
 // Inspect reads the state and changes nothing. Damage that would make Open fail is in the report. ErrMissing if there is nothing.
@@ -191,23 +192,26 @@ func (r *reader) readLog() error {
 	}
 	r.inv, r.report.Findings, r.report.Segments = inv, inv.Findings, len(inv.Segments)
 	for _, f := range inv.Findings {
-		switch f.Verdict {
-		case wal.Torn, wal.Undecided: // no marker proves it, so it never left the node
+		switch {
+		case f.Verdict == wal.Torn || f.Verdict == wal.Undecided: // no marker proves it, so it never left the node
 			r.report.Cut = append(r.report.Cut, f)
-		case wal.Notice:
+		case f.Verdict == wal.Notice || f.Verdict == wal.Corrupt && !f.Loses(): // nothing of the state was there
 			r.notice("%s at byte %d: %s", f.File, f.Offset, f.Reason)
-		case wal.UnknownVersion:
+		case f.Verdict == wal.UnknownVersion:
 			return fmt.Errorf("%s at byte %d: unknown format version; use the release that wrote it, or a newer one", f.File, f.Offset)
 		default:
-			return r.damage(f.File, f.Offset, fmt.Sprintf("%s: %s", f.Verdict, f.Reason), lost(f))
+			return r.damage(f.File, f.Offset, fmt.Sprintf("%s, %s (%s): %s", f.Verdict, f.Record, f.Reason, f.Evidence), lost(f))
 		}
 	}
-	if r.gap != nil {
-		return r.gap
+	if r.orphan != nil {
+		return r.orphan
 	}
 	if newest := r.kept[len(r.kept)-1]; newest.install && r.resetAt != newest.snapshot.GetMetadata().GetIndex() {
 		r.newReset = true // the crash was between snapshot file and frame
-		r.log = entryLog{baseIndex: newest.baseIndex, baseTerm: newest.baseTerm}
+		r.log, r.gap = entryLog{baseIndex: newest.baseIndex, baseTerm: newest.baseTerm}, nil
+	}
+	if r.gap != nil {
+		return r.gap
 	}
 	return nil
 }
@@ -247,7 +251,9 @@ func (r *reader) group(g *wal.Group) error {
 		if len(f.Payload) > 0 {
 			e.Data = bytes.Clone(f.Payload)
 		}
-		if !r.log.put(e, uint64(f.LSN)) && r.gap == nil {
+		if r.log.put(e, uint64(f.LSN)) {
+			r.gap = nil // it superseded whatever was above
+		} else if r.gap == nil { // unless superseded, as when the segment of the entry before was freed
 			r.gap = r.damage(g.File, g.Offset, fmt.Sprintf("entry %d follows entry %d", index, r.log.last()),
 				fmt.Sprintf("entries %d to %d", r.log.last()+1, index-1))
 		}
@@ -258,14 +264,14 @@ func (r *reader) group(g *wal.Group) error {
 // resetLog forgets everything before a reset frame. One above the base belongs to a snapshot that is lost.
 func (r *reader) resetLog(g *wal.Group, index, term uint64, lsn wal.LSN) {
 	if index > r.log.baseIndex {
-		if r.gap == nil {
-			r.gap = r.damage(filepath.Join(r.o.Dir, snapDir, snapName(index, term)), -1,
+		if r.orphan == nil {
+			r.orphan = r.damage(filepath.Join(r.o.Dir, snapDir, snapName(index, term)), -1,
 				fmt.Sprintf("%s at byte %d says that the log begins behind this snapshot, and it is missing or damaged", g.File, g.Offset),
 				fmt.Sprintf("the metadata up to index %d", index))
 		}
 		return
 	}
-	r.log.entries, r.log.lsns = nil, nil
+	r.log.entries, r.log.lsns, r.gap = nil, nil, nil
 	r.reset, r.resetAt = lsn, index
 }
 

@@ -22,18 +22,21 @@ func TestDifferential(t *testing.T) {
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			switch pick(8) {
 			case 0:
+				t.Log("clean stop")
 				if err := s.Close(); err != nil {
 					t.Fatalf("close: %v", err)
 				}
 				s, _ = mustOpen(t, disk)
 				m.check(t, s, true)
 			case 1:
+				t.Log("power cut")
 				disk = disk.CrashMode(rng, vfs.None)
 				s, _ = mustOpen(t, disk)
 				m.check(t, s, false)
 				m.hard.Commit = s.hard.Commit
 			}
 			x := m.next(pick)
+			t.Log(x.name)
 			m.do(x)
 			if err := do(s, x); err != nil {
 				t.Fatalf("%s: %v", x.name, err)
