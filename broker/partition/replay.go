@@ -53,10 +53,19 @@ type ReplayOptions struct {
 	// frame; CutLSN 0 if there is none. The files may be cut already.
 	CutTo  int64
 	CutLSN wal.LSN
+	// Truncations are all Truncated frames behind the checkpoint. What a later one cut off is passed over, so that the files are compared
+	// with what they may hold and nothing is written only to be cut again.
+	Truncations []Truncation
 	// Replaced are the Replaced frames behind the checkpoint: a file may be as any of them says.
 	Replaced []Replaced
 	// Save copies a range of a file durably to evidence/ and returns where.
 	Save func(name, file string, offset, length int64) (string, error)
+}
+
+// Truncation is a Truncated frame: the log's new end.
+type Truncation struct {
+	LSN wal.LSN
+	To  int64
 }
 
 // Replay rebuilds one partition at boot from its checkpointed State, its files and the journal's frames, fed in LSN order.
@@ -180,10 +189,16 @@ func (r *Replay) Apply(f *wal.Frame, now int64, damaged bool) error {
 	return err
 }
 
+// Superseded says whether a later truncation cut off what a frame put at an offset.
+func (r *Replay) Superseded(lsn wal.LSN, offset int64) bool {
+	return lsn < r.opt.CutLSN || slices.ContainsFunc(r.opt.Truncations, func(t Truncation) bool { return lsn < t.LSN && offset >= t.To })
+}
+
 // grow applies a frame that continues the log at f.First.
 func (r *Replay) grow(f *wal.Frame, damaged bool) error {
-	if f.LSN < r.opt.CutLSN {
-		return nil // truncated later
+	if r.Superseded(f.LSN, max(f.First, f.Last)) {
+		r.st.Epoch = max(r.st.Epoch, f.Epoch)
+		return nil
 	}
 	if f.First > r.st.End {
 		if !damaged {

@@ -17,9 +17,11 @@ import (
 type node struct {
 	t         testing.TB
 	fs        *vfs.Mem
+	disk      vfs.FS // in front of fs, if not nil
 	now       int64
 	result    *Result
 	pool      *partition.Pool
+	env       *partition.Env // completed by Boot
 	logs      map[string]*partition.Log
 	incidents []datadir.Incident
 	config    partition.Config
@@ -45,11 +47,16 @@ func (n *node) boot(founding bool) error {
 	pool := n.pool
 	n.t.Cleanup(pool.Close)
 	seed := rand.New(rand.NewPCG(uint64(n.now), 1))
+	n.env = &partition.Env{Pool: n.pool, Now: func() int64 { return n.now }}
+	disk := n.disk
+	if disk == nil {
+		disk = n.fs
+	}
 	var err error
 	n.result, err = Boot(Options{
-		FS: n.fs, Dir: root, DirID: [16]byte{1}, Founding: founding,
+		FS: disk, Dir: root, DirID: [16]byte{1}, Founding: founding,
 		Wal:    wal.Options{SegmentSize: 64 << 10, FirstSegmentSize: 16 << 10, Spares: -1, Idle: -1, Rand: seed.Uint64},
-		Env:    &partition.Env{Pool: n.pool, Now: func() int64 { return n.now }},
+		Env:    n.env,
 		Config: func(string) partition.Config { return n.config },
 		Report: func(i datadir.Incident) (string, error) {
 			n.incidents = append(n.incidents, i)
@@ -69,20 +76,14 @@ func (n *node) boot(founding bool) error {
 	return nil
 }
 
-// env is what Boot completed.
 func (n *node) create(topic string, id byte) *partition.Log {
 	n.t.Helper()
-	env := n.envOf()
-	l, err := partition.Create(env, partition.Identity{Topic: topic, ID: [16]byte{id}, RaftIndex: uint64(id)}, n.config)
+	l, err := partition.Create(n.env, partition.Identity{Topic: topic, ID: [16]byte{id}, RaftIndex: uint64(id)}, n.config)
 	if err != nil {
 		n.t.Fatal(err)
 	}
 	n.logs[l.Name()] = l
 	return l
-}
-
-func (n *node) envOf() *partition.Env {
-	return &partition.Env{FS: n.fs, Dir: root + "/topics", Journal: n.result.Log, Pool: n.pool, Now: func() int64 { return n.now }}
 }
 
 // produce appends count batches of two records and waits until they are durable.

@@ -122,7 +122,7 @@ func (s *scan) start(p *part, first wal.LSN) error {
 		st = partition.State{Identity: p.st.Identity, Dir: p.dir}
 	}
 	r, err := partition.NewReplay(s.env, st, opened, s.config(p.name), partition.ReplayOptions{
-		ReadOnly: s.readOnly, CutTo: p.cutTo, CutLSN: p.cutLSN, Replaced: p.changed,
+		ReadOnly: s.readOnly, CutTo: p.cutTo, CutLSN: p.cutLSN, Truncations: p.cuts, Replaced: p.changed,
 		Save: func(name, file string, offset, length int64) (string, error) {
 			return datadir.EvidenceRange(s.fs, s.dir, name, file, offset, length)
 		},
@@ -168,7 +168,7 @@ func (s *scan) consume(p *part, below wal.LSN, now int64) error {
 			continue
 		}
 		p.gap = graver(p.gap, l.verdict)
-		if l.Last < p.replay.End() {
+		if l.Last < p.replay.End() || p.replay.Superseded(l.LSN, l.Last) {
 			continue
 		}
 		accept := func(h *batch.Header, raw []byte) bool {

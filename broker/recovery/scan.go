@@ -31,6 +31,7 @@ type part struct {
 	dropped bool
 	cutTo   int64 // lowest Truncated behind the checkpoint that goes below its end
 	cutLSN  wal.LSN
+	cuts    []partition.Truncation // all of them behind the checkpoint
 	changed []partition.Replaced
 	lost    []loss // frames that the journal lost, by LSN
 
@@ -212,6 +213,7 @@ func (p *part) note(t wal.Type, lsn wal.LSN, first int64) {
 	case wal.Dropped:
 		p.dropped = true
 	case wal.Truncated:
+		p.cuts = append(p.cuts, partition.Truncation{LSN: lsn, To: first})
 		if p.listed && first < p.st.End && (p.cutLSN == 0 || first <= p.cutTo) {
 			p.cutTo, p.cutLSN = first, lsn
 		}
