@@ -153,6 +153,9 @@ func (c *content) apply(u unit) {
 
 // commitWrite makes one synchronous write durable: its fragments, and the sizes so far.
 func (m *Mem) commitWrite(n *node, first, last uint64) {
+	if len(n.pending) == 0 {
+		return // another sync took it along
+	}
 	if n.pending[0].seq == first && n.pending[len(n.pending)-1].seq == last {
 		m.commit(n)
 		return
