@@ -14,11 +14,15 @@ import (
 type Error struct {
 	Code    int16 // of kafka.apache.org's protocol guide, as package kerr has them; never 0
 	Message string
+	cause   error // what it was mapped from, if anything
 }
 
 func (e *Error) Error() string {
 	return fmt.Sprintf("%v: %s", kerr.ErrorForCode(e.Code), e.Message)
 }
+
+// Unwrap returns what the error was mapped from, for who knows more about it than its code: a *partition.RecordError, a *batch.Error.
+func (e *Error) Unwrap() error { return e.cause }
 
 // fail makes an Error.
 func fail(code *kerr.Error, format string, args ...any) *Error {
@@ -56,8 +60,8 @@ func AsError(err error) *Error {
 	}
 	for _, c := range codes {
 		if errors.Is(err, c.err) {
-			return &Error{Code: c.code.Code, Message: err.Error()}
+			return &Error{Code: c.code.Code, Message: err.Error(), cause: err}
 		}
 	}
-	return &Error{Code: kerr.KafkaStorageError.Code, Message: err.Error()}
+	return &Error{Code: kerr.KafkaStorageError.Code, Message: err.Error(), cause: err}
 }
