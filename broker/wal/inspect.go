@@ -14,16 +14,18 @@ type inspector struct {
 	inv   *Inventory
 	visit func(*Group) error
 
-	sc       *scanner
-	info     *SegmentInfo // being read
-	held     []*item      // the first may hold something of this use, the others hold nothing that is known
-	sum      uint32       // of the last group in the chain
-	sumKnown bool
-	last     LSN    // of the last frame that is accounted for, intact or reported
-	realEnd  uint32 // block after the last item with something of this use, held or not
-	heldFrom uint32 // realEnd before what is held
-	seen     *tracker
-	group    Group
+	sc         *scanner
+	info       *SegmentInfo // being read
+	held       []*item      // the first may hold something of this use, the others hold nothing that is known
+	sum        uint32       // of the last group in the chain
+	sumKnown   bool
+	last       LSN    // of the last frame that is accounted for, intact or reported
+	realEnd    uint32 // block after the last item with something of this use, held or not
+	heldFrom   uint32 // realEnd before what is held
+	seen       *tracker
+	next       *candidate // the segment after the one being read
+	tornFooter bool       // of the segment being read
+	group      Group
 }
 
 // Inspect reads a whole log directory and changes nothing. It calls visit (may be nil) for every data group with a frame, intact or damaged, in
@@ -75,7 +77,10 @@ func (in *inspector) segment(list []*candidate, i int) error {
 		Previous: c.use.previous, Growing: c.use.growing})
 	info := &in.inv.Segments[len(in.inv.Segments)-1]
 	findings := len(in.inv.Findings)
-	in.info = info
+	in.info, in.next, in.tornFooter = info, nil, false
+	if i+1 < len(list) {
+		in.next = list[i+1]
+	}
 	if c.missing {
 		return in.missingFile(c)
 	}
@@ -140,7 +145,11 @@ func (in *inspector) header(c *candidate) (uint32, error) {
 		return 0, err
 	}
 	if n := len(in.inv.Segments); n > 1 && !in.inv.Segments[n-2].Sealed {
-		in.inv.Segments[n-2].ranges = slices.Clone(in.seen.segment)
+		before := &in.inv.Segments[n-2]
+		before.ranges = slices.Clone(in.seen.segment)
+		if c.bodyOK && in.sumKnown && h.Chain == in.sum && h.Note[notePredecessor] == before.ID {
+			before.sealAt = c.body.endBlock
+		}
 	}
 	if !it.intact {
 		in.find(Finding{File: c.name, Segment: c.id, Offset: it.badAt, Length: it.badBytes, Record: "segment header", Verdict: in.damaged(it, Corrupt),
@@ -231,9 +240,15 @@ func (in *inspector) item(it *item) error {
 		in.marker(it)
 	case it.is(FooterGroup):
 		in.footer(it)
+		if in.tornFooter {
+			return nil // Resume ends the segment here
+		}
 	case it.is(HeaderGroup):
 		in.find(in.finding(it, Corrupt, "a header in the middle of a segment"))
 	default:
+		if in.damagedFooter(it) {
+			break
+		}
 		in.held = append(in.held, it)
 		if it.current || it.hasHead {
 			in.heldFrom, in.realEnd = in.realEnd, it.end()
@@ -265,18 +280,45 @@ func (in *inspector) marker(it *item) {
 	}
 }
 
-// footer takes the segment's footer.
+// footer takes the segment's footer. One whose writing was interrupted does not seal.
 func (in *inspector) footer(it *item) {
 	info := in.info
-	info.Sealed = true
+	if !it.intact && !in.sealPromised() {
+		f := in.finding(it, Torn, "the footer was being written when the log stopped; it holds no frames")
+		in.find(f)
+		in.tornFooter = true
+		in.inv.end.first = 0
+		return
+	}
+	info.Sealed, info.foot = true, it.start
 	if !it.intact {
-		in.find(in.finding(it, in.damaged(it, Corrupt), "the footer was synced before the next segment began; it holds no frames"))
+		in.find(in.finding(it, in.damaged(it, Corrupt), "it was synced before anything depended on it; it holds no frames"))
 	}
 	if body, ok := in.footerBody(it); ok && body.cut != nil {
 		body.cut.Finished = true
 		info.Cut = body.cut
 	}
-	info.ranges = nil
+}
+
+// sealPromised says whether the footer of the segment being read is known to have been durable.
+func (in *inspector) sealPromised() bool {
+	if in.inv.manifest.footer(in.info.ID) > 0 {
+		return true
+	}
+	return in.next != nil && !in.next.missing && in.next.start > 0 && in.next.head.Note[notePredecessor] == in.info.ID && !in.emptySegment(in.next)
+}
+
+// damagedFooter takes a damaged item for what the manifest says is there: the footer.
+func (in *inspector) damagedFooter(it *item) bool {
+	at := in.inv.manifest.footer(it.info.ID)
+	if at == 0 || it.start < at || it.data() {
+		return false
+	}
+	f := in.finding(it, in.damaged(it, Corrupt), "the manifest says that the footer is here; it holds no frames")
+	f.Record, f.Incomplete = fmt.Sprintf("segment footer at %d", int64(at)*BlockSize), false
+	in.find(f)
+	it.info.Sealed, it.info.foot = true, at
+	return true
 }
 
 func (in *inspector) footerBody(it *item) (footerBody, bool) {

@@ -151,6 +151,8 @@ type SegmentInfo struct {
 
 	chain   uint32 // check of the last group
 	resumed bool
+	foot    uint32  // block of its footer
+	sealAt  uint32  // where Resume writes the footer that a crash kept from being written
 	ranges  []Range // what it holds, if it has no footer
 	rest    int64   // bytes behind its footer that a crash kept from being cut off
 }

@@ -218,7 +218,7 @@ func (l *Log) manifestBody() []byte {
 	m := manifest{kind: l.o.Kind, cuts: l.cuts}
 	for _, s := range l.live {
 		m.segments = append(m.segments, manifestSegment{id: s.id, generation: s.generation, previous: s.previous, first: s.first,
-			synced: s.last, resumed: s.resumed})
+			synced: s.last, resumed: s.resumed, end: s.end})
 	}
 	if l.ready != nil {
 		m.spares = append(m.spares, l.ready.previous)

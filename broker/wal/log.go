@@ -65,6 +65,7 @@ type liveSegment struct {
 	first, last              LSN
 	full                     bool // filled to its end: can be recycled
 	resumed                  bool
+	end                      uint32 // block of the footer, 0: none yet
 }
 
 // spare is a file whose sectors are all of one generation.
@@ -136,13 +137,13 @@ func (l *Log) activate(s *segment) {
 }
 
 // sealed takes note of what the ended segment holds.
-func (l *Log) sealed(s *segment) {
+func (l *Log) sealed(s *segment, footer uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range l.live {
 		if v := &l.live[i]; v.id == s.id {
 			v.last, v.bytes = s.last, int64(s.pos)*BlockSize
-			v.full = s.pos == s.blocks
+			v.full, v.end = s.pos == s.blocks, footer
 		}
 	}
 	l.account()

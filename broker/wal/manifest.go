@@ -29,9 +29,10 @@ type manifestSegment struct {
 	id         uint64
 	generation uint64
 	previous   uint64
-	first      LSN  // of the first frame that is, or will be, in it
-	synced     LSN  // at least this was durable in it or before it
-	resumed    bool // began at a Resume
+	first      LSN    // of the first frame that is, or will be, in it
+	synced     LSN    // at least this was durable in it or before it
+	resumed    bool   // began at a Resume
+	end        uint32 // block of its footer; 0: it had none yet
 }
 
 func (m *manifest) segment(id uint64) *manifestSegment {
@@ -41,6 +42,17 @@ func (m *manifest) segment(id uint64) *manifestSegment {
 		}
 	}
 	return nil
+}
+
+// footer returns the block where the footer of a segment is durable, 0 if that is not known.
+func (m *manifest) footer(segment uint64) uint32 {
+	if m == nil {
+		return 0
+	}
+	if s := m.segment(segment); s != nil {
+		return s.end
+	}
+	return 0
 }
 
 // cut returns the cut that ends a segment.
@@ -67,7 +79,8 @@ func (m *manifest) encode() []byte {
 		b = le.AppendUint64(b, s.previous)
 		b = le.AppendUint64(b, uint64(s.first))
 		b = le.AppendUint64(b, uint64(s.synced))
-		b = le.AppendUint64(b, uint64(bit(s.resumed)))
+		b = le.AppendUint32(b, bit(s.resumed))
+		b = le.AppendUint32(b, s.end)
 	}
 	for _, g := range m.spares {
 		b = le.AppendUint64(b, g)
@@ -138,7 +151,7 @@ func decodeManifest(b []byte) (*manifest, error) {
 	}
 	for range segments {
 		m.segments = append(m.segments, manifestSegment{id: d.u64(), generation: d.u64(), previous: d.u64(), first: LSN(d.u64()),
-			synced: LSN(d.u64()), resumed: d.u64() == 1})
+			synced: LSN(d.u64()), resumed: d.u32() == 1, end: d.u32()})
 	}
 	for range spares {
 		m.spares = append(m.spares, d.u64())

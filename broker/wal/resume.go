@@ -93,7 +93,7 @@ func (l *Log) resume(inv *Inventory, note CutNote) error {
 		return err
 	}
 	if c != nil {
-		if err := l.finishCut(s, c, next.id, next.generation, inv.end.chain); err != nil {
+		if err := l.finishCut(s, c, c.Block, next.id, next.generation, inv.end.chain); err != nil {
 			return err
 		}
 	}
@@ -108,7 +108,7 @@ func (l *Log) resume(inv *Inventory, note CutNote) error {
 func (l *Log) adopt(inv *Inventory) error {
 	for _, s := range inv.Segments {
 		l.live = append(l.live, liveSegment{id: s.ID, generation: s.Generation, previous: s.Previous, file: s.File, bytes: s.End,
-			first: s.FirstLSN, last: s.LastLSN, full: s.Full, resumed: s.resumed})
+			first: s.FirstLSN, last: s.LastLSN, full: s.Full, resumed: s.resumed, end: s.foot})
 	}
 	for _, c := range inv.Cuts {
 		if c.Segment >= l.live[0].id {
@@ -139,35 +139,36 @@ func (l *Log) adopt(inv *Inventory) error {
 	return l.removeFiles(remove)
 }
 
-// finishCuts writes the footers that a crash has kept from being written.
+// finishCuts writes the footers that a crash has kept from being written: at recorded cuts, and where the next segment had begun.
 func (l *Log) finishCuts(inv *Inventory) error {
-	for i := range inv.Segments {
-		s := &inv.Segments[i]
-		if s.Sealed || s.Cut == nil || i+1 == len(inv.Segments) {
+	for i := range len(inv.Segments) - 1 {
+		s, next := &inv.Segments[i], &inv.Segments[i+1]
+		at := s.sealAt
+		if s.Cut != nil {
+			at = s.Cut.Block
+		}
+		if s.Sealed || at == 0 {
 			continue
 		}
-		next := &inv.Segments[i+1]
-		if err := l.finishCut(s, s.Cut, next.ID, next.Generation, s.chain); err != nil {
+		if err := l.finishCut(s, s.Cut, at, next.ID, next.Generation, s.chain); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// finishCut writes the footer at the cut and ends the file there.
-func (l *Log) finishCut(info *SegmentInfo, c *Cut, nextID, nextGeneration uint64, chain uint32) error {
+// finishCut writes a footer at a block and ends the file behind it.
+func (l *Log) finishCut(info *SegmentInfo, c *Cut, at uint32, nextID, nextGeneration uint64, chain uint32) error {
 	f, err := openFile(l.o.FS, info.File, 0, l.direct)
 	if err != nil {
 		return err
 	}
-	s := &segment{id: info.ID, generation: info.Generation, previous: info.Previous, file: f, pos: c.Block,
-		groups: uint32(info.Groups), first: info.FirstLSN, last: info.LastLSN}
-	keep := l.ranges
-	active, sum := l.active, l.chain
-	l.ranges = &tracker{segment: info.ranges}
-	l.chain = chain
+	s := &segment{id: info.ID, generation: info.Generation, previous: info.Previous, file: f, pos: at, groups: uint32(info.Groups),
+		first: info.FirstLSN, last: info.LastLSN}
+	ranges, sum := l.ranges, l.chain
+	l.ranges, l.chain = &tracker{segment: info.ranges}, chain
 	err = l.seal(s, &segment{id: nextID, generation: nextGeneration}, c, 0)
-	l.ranges, l.active, l.chain = keep, active, sum
+	l.ranges, l.chain = ranges, sum
 	if err != nil {
 		return errors.Join(err, f.close())
 	}

@@ -197,7 +197,7 @@ func (l *Log) nextSegment(room uint32, pre predecessor) (*segment, error) {
 	return s, err
 }
 
-// seal writes the footer over blocks blocks; next may be nil.
+// seal writes the footer over blocks blocks, or over as few as it needs if that is 0, and ends the file there. next and cut may be nil.
 func (l *Log) seal(s, next *segment, cut *Cut, blocks int) error {
 	if err := s.file.settle(); err != nil {
 		return fmt.Errorf("seal segment %s: %w", s.file.name, err)
@@ -213,13 +213,13 @@ func (l *Log) seal(s, next *segment, cut *Cut, blocks int) error {
 		return fmt.Errorf("seal segment %s: %w", s.file.name, err)
 	}
 	s.pos += h.Blocks
-	if next == nil && s.pos < s.blocks || cut != nil {
+	if blocks == 0 {
 		if err := s.file.truncate(s.pos); err != nil {
 			return fmt.Errorf("seal segment %s: %w", s.file.name, err)
 		}
 		s.blocks = 0
 	}
-	l.sealed(s)
+	l.sealed(s, h.Start)
 	if err := s.file.close(); err != nil {
 		return fmt.Errorf("seal segment %s: %w", s.file.name, err)
 	}

@@ -86,7 +86,10 @@ func (in *inspector) notLive(c *candidate, used map[uint64]bool) {
 	case !c.spare && c.head.Segment == c.id && in.onlyMoved(c):
 		info.Why = "left by a start that was interrupted"
 		in.inv.Spares = append(in.inv.Spares, info)
-		return
+		if c.intact {
+			return
+		}
+		finding.Evidence = "the header is damaged, no group follows and nothing promises the segment: its making was interrupted"
 	case !c.spare && c.head.Segment == c.id:
 		finding.Verdict, finding.Reason, finding.Incomplete = Corrupt, ReasonHeader, true
 		finding.Length = c.size

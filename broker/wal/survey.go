@@ -21,6 +21,7 @@ type candidate struct {
 	body    headerBody
 	bodyOK  bool
 	start   uint32 // blocks of the header; 0: it is destroyed
+	intact  bool   // all of the header
 	use     use
 	missing bool // listed, not there
 	version error
@@ -147,7 +148,9 @@ func (in *inspector) readHeader(c *candidate) {
 	c.use = use{generation: h.Generation, previous: h.Note[notePrevious], growing: h.Kind == HeaderGroup && h.Note[noteBlocks] == 0}
 	info := &SegmentInfo{ID: h.Segment, File: c.name}
 	sc := &scanner{r: r, u: c.use, log: h.Log, info: info}
-	if it := sc.group(h, 0); it.rangesOK && h.Kind == HeaderGroup {
+	it := sc.group(h, 0)
+	c.intact = it.intact
+	if it.rangesOK && h.Kind == HeaderGroup {
 		c.body, c.bodyOK = decodeHeaderBody(it.body())
 	}
 }
@@ -251,7 +254,7 @@ func (in *inspector) isLive(c *candidate, list []*candidate) bool {
 		return true
 	}
 	reached := c.head.Note[notePredecessor] == before.id && (!c.bodyOK || c.body.predecessor == before.use.generation)
-	return (reached || m == nil) && !in.unfinished(c)
+	return (reached || m == nil) && !in.unfinished(c) && (c.intact || !in.emptySegment(c))
 }
 
 // foreign reports a file that holds another use of the segment than the manifest names.

@@ -14,9 +14,9 @@ func (in *inspector) endSegment(list []*candidate, i int, findings int) error {
 	c, info, sc := list[i], in.info, in.sc
 	blocks := sc.r.blocks()
 	info.End = int64(in.realEnd) * BlockSize
-	if sc.footer == nil {
-		if i+1 < len(list) {
-			in.noFooter(c, list[i+1])
+	if sc.footer == nil || in.tornFooter {
+		if !in.tornFooter && !info.Sealed {
+			in.noFooter(c)
 		}
 		if whole := int64(c.head.Note[noteBlocks]) * BlockSize; c.start > 0 && !c.use.growing && c.size < whole && info.Cut == nil {
 			in.held = append(in.held, &item{info: info, start: blocks, blocks: uint32((whole - c.size + BlockSize - 1) / BlockSize), whole: true,
@@ -52,17 +52,21 @@ func (in *inspector) checkSuccessor(list []*candidate, i int, id, generation uin
 	in.find(f)
 }
 
-// noFooter reports a footer that must be there, because the next segment has groups that were written after it.
-func (in *inspector) noFooter(c, next *candidate) {
-	info := in.info
-	if info.Cut != nil || next.missing || next.start == 0 || next.body.resumed || next.head.Note[notePredecessor] != c.id || in.emptySegment(next) {
+// noFooter reports a footer that must be there: the manifest says so, or the next segment has groups, which were written after it.
+func (in *inspector) noFooter(c *candidate) {
+	info, at := in.info, in.inv.manifest.footer(c.id)
+	if !in.sealPromised() || info.Cut != nil && at == 0 {
 		return
 	}
-	in.find(Finding{File: c.name, Segment: c.id, Offset: int64(next.body.endBlock) * BlockSize, Record: "segment footer", Verdict: Corrupt,
-		Reason: ReasonMissing, Evidence: fmt.Sprintf("segment %d has groups, which were written after the footer was synced", next.id)})
+	if at == 0 {
+		at = in.next.body.endBlock
+	}
+	info.Sealed, info.foot = true, at
+	in.find(Finding{File: c.name, Segment: c.id, Offset: int64(at) * BlockSize, Record: fmt.Sprintf("segment footer at %d", int64(at)*BlockSize),
+		Verdict: Corrupt, Reason: ReasonMissing, Evidence: "it was synced before anything depended on it, and is not there; it holds no frames"})
 }
 
-// emptySegment says whether a segment has no group yet: then the footer before it may not have been written.
+// emptySegment says whether a segment has no group but moved ones yet: then the footer before it may not have been written.
 func (in *inspector) emptySegment(c *candidate) bool {
 	f, err := in.o.FS.OpenFile(c.name, os.O_RDONLY)
 	if err != nil {
@@ -77,7 +81,7 @@ func (in *inspector) emptySegment(c *candidate) bool {
 			b = next
 			continue
 		}
-		if it.data() {
+		if it.data() && it.head.Flags&GroupMoved == 0 {
 			return false
 		}
 		b = it.end()
@@ -119,6 +123,7 @@ func (in *inspector) finish() error {
 		switch {
 		case it.intact && it.head.LastLSN() <= floor:
 			if err = in.take(it, nil, false); err == nil {
+				in.held[i] = nil
 				in.end()
 			}
 		case it.intact:
