@@ -60,7 +60,7 @@ func TestSnapshotFileFormat(t *testing.T) {
 			bad[i] ^= 1 << bit
 			if _, err := decodeSnap(testID, bad); err == nil {
 				t.Fatalf("bit %d of byte %d: accepted", bit, i)
-			} else if version := i == snapOffVersion || i == snapOffVersion+1; errors.Is(err, errSnapVersion) != version {
+			} else if version := i == snapOffVersion || i == snapOffVersion+1; errors.Is(err, ErrVersion) != version {
 				t.Fatalf("bit %d of byte %d: %v", bit, i, err)
 			}
 		}

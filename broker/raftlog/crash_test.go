@@ -63,6 +63,7 @@ func crashHistory(t *testing.T, seed uint64, limit int) (states int) {
 		}
 		before = after
 	}
+	mustClose(t, s)
 	return states
 }
 
@@ -82,6 +83,7 @@ func crashed(t *testing.T, disk *vfs.Mem, rng *rand.Rand, before, after *model) 
 	if err != nil {
 		return err.Error()
 	}
+	defer mustClose(t, s)
 	m := between(s, before, after)
 	if m == nil {
 		return fmt.Sprintf("neither the state before (%s) nor after (%s)", before.differs(s, false), after.differs(s, false))
@@ -91,6 +93,7 @@ func crashed(t *testing.T, disk *vfs.Mem, rng *rand.Rand, before, after *model) 
 		if err != nil {
 			return fmt.Sprintf("after a crash inside Open: %v", err)
 		}
+		mustClose(t, again)
 		if d := m.differs(again, false); d != "" {
 			return "after a crash inside Open: " + d
 		}
@@ -100,10 +103,12 @@ func crashed(t *testing.T, disk *vfs.Mem, rng *rand.Rand, before, after *model) 
 	if err := do(s, x); err != nil {
 		return fmt.Sprintf("going on with %s: %v", x.name, err)
 	}
-	if s, _, err = Open(testOptions(disk.Kill())); err != nil {
+	again, _, err := Open(testOptions(disk.Kill()))
+	if err != nil {
 		return fmt.Sprintf("second start: %v", err)
 	}
-	if d := m.differs(s, false); d != "" {
+	mustClose(t, again)
+	if d := m.differs(again, false); d != "" {
 		return "second start: " + d
 	}
 	return ""

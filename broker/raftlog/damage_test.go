@@ -255,6 +255,9 @@ func TestFlips(t *testing.T) {
 				t.Fatal(err)
 			}
 			s, report, err := Open(testOptions(copied))
+			if err == nil {
+				mustClose(t, s) // its goroutines
+			}
 			var damage *DamageError
 			switch {
 			case errors.As(err, &damage):
@@ -303,6 +306,7 @@ func TestTornEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		disk.SetHook(nil)
+		mustClose(t, s)
 		if torn == nil {
 			continue
 		}
@@ -323,6 +327,7 @@ func TestTornEnd(t *testing.T) {
 			t.Fatalf("%d cuts, %d saved", len(report.Cut), saved)
 		}
 		cut += saved
+		mustClose(t, s)
 		if between(s, before, after) == nil {
 			t.Fatalf("neither %s nor %s", before.differs(s, false), after.differs(s, false))
 		}

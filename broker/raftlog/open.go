@@ -198,7 +198,7 @@ func (r *reader) readLog() error {
 		case f.Verdict == wal.Notice || f.Verdict == wal.Corrupt && !f.Loses(): // nothing of the state was there
 			r.notice("%s at byte %d: %s", f.File, f.Offset, f.Reason)
 		case f.Verdict == wal.UnknownVersion:
-			return fmt.Errorf("%s at byte %d: unknown format version; use the release that wrote it, or a newer one", f.File, f.Offset)
+			return fmt.Errorf("%s at byte %d: %w; use the release that wrote it, or a newer one", f.File, f.Offset, ErrVersion)
 		default:
 			return r.damage(f.File, f.Offset, fmt.Sprintf("%s, %s (%s): %s", f.Verdict, f.Record, f.Reason, f.Evidence), lost(f))
 		}

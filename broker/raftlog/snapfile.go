@@ -100,8 +100,8 @@ func encodeSnap(id [16]byte, s snapFile) ([]byte, error) {
 	return le.AppendUint32(b, crc32.Checksum(b, castagnoli)), nil
 }
 
-// errSnapVersion says that a newer version wrote the file.
-var errSnapVersion = errors.New("unknown format version")
+// ErrVersion says that another release wrote a file.
+var ErrVersion = errors.New("unknown format version")
 
 // decodeSnap decodes a snapshot file. The data are a part of b, not a copy.
 func decodeSnap(id [16]byte, b []byte) (snapFile, error) {
@@ -110,7 +110,7 @@ func decodeSnap(id [16]byte, b []byte) (snapFile, error) {
 	case len(b) < snapOffFlags || string(b[:4]) != snapMagic:
 		return snapFile{}, errors.New("not a snapshot file")
 	case le.Uint16(b[snapOffVersion:]) != snapVersion:
-		return snapFile{}, fmt.Errorf("%w %d, this program knows %d", errSnapVersion, le.Uint16(b[snapOffVersion:]), snapVersion)
+		return snapFile{}, fmt.Errorf("%w %d, this program knows %d", ErrVersion, le.Uint16(b[snapOffVersion:]), snapVersion)
 	case len(b) < snapHead+4:
 		return snapFile{}, errors.New("cut off inside the head")
 	case le.Uint32(b[snapOffCRC:]) != crc32.Checksum(b[:snapOffCRC], castagnoli):
@@ -170,7 +170,7 @@ func loadSnapshots(o Options) (kept []snapFile, files []SnapshotFile, temps []st
 		}
 		s, err := decodeSnap(o.DirID, data)
 		switch m := s.snapshot.GetMetadata(); {
-		case errors.Is(err, errSnapVersion):
+		case errors.Is(err, ErrVersion):
 			return nil, nil, nil, fmt.Errorf("read %s: %w; use the release that wrote it, or a newer one", filepath.Join(dir, f.Name), err)
 		case err != nil:
 			f.Problem = err.Error()

@@ -30,7 +30,11 @@ func TestDifferential(t *testing.T) {
 				m.check(t, s, true)
 			case 1:
 				t.Log("power cut")
-				disk = disk.CrashMode(rng, vfs.None)
+				left := disk.CrashMode(rng, vfs.None)
+				if err := s.Close(); err != nil { // its goroutines
+					t.Fatalf("close: %v", err)
+				}
+				disk = left
 				s, _ = mustOpen(t, disk)
 				m.check(t, s, false)
 				m.hard.Commit = s.hard.Commit
@@ -51,6 +55,9 @@ func TestDifferential(t *testing.T) {
 		}
 		if _, err := s.Term(m.last() + 1); !errors.Is(err, raft.ErrUnavailable) {
 			t.Fatalf("term above the last: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatalf("close: %v", err)
 		}
 	})
 }
