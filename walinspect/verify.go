@@ -61,8 +61,9 @@ type verifier struct {
 	level   Level
 	emit    func(*Finding) error
 	sum     Verification
-	failed  error // of emit
-	started bool  // a node started meanwhile
+	grown   map[string]bool // directories of partitions with frames behind the checkpoint; nil: the journal was not read
+	failed  error           // of emit
+	started bool            // a node started meanwhile
 }
 
 // Verify reports every finding, in no particular order of gravity, and goes on past damage. It returns ErrStarted, beside a valid summary,

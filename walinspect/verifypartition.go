@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"chronik.dev/chronik/broker/batch"
@@ -124,7 +125,7 @@ func (v *verifier) missingPartition(topics, name string, state *partition.State)
 
 // segment verifies one segment and returns the offset after its last batch.
 func (v *verifier) segment(p *place, base, size, next int64) (int64, error) {
-	o := segment.VerifyOptions{Size: size, Deep: v.level == Deep, DecompressLimit: maxRecords}
+	o := segment.VerifyOptions{Size: size, Grown: v.mayHaveGrown(p), Deep: v.level == Deep, DecompressLimit: maxRecords}
 	if p.state != nil && v.level == Deep {
 		o.Exact, o.IndexIntervalBytes = true, p.state.Shape.IndexInterval
 	}
@@ -145,6 +146,11 @@ func (v *verifier) segment(p *place, base, size, next int64) (int64, error) {
 	v.sum.Batches += sum.Batches
 	v.sum.Records += sum.Records
 	return sum.NextOffset, nil
+}
+
+// mayHaveGrown says whether files of a partition can be newer than the checkpoint: its journal goes on behind it, or was not read.
+func (v *verifier) mayHaveGrown(p *place) bool {
+	return p.state != nil && (v.grown == nil || v.grown[filepath.Base(p.dir)])
 }
 
 // partitionFinding words a finding of package segment and judges it.
@@ -321,7 +327,11 @@ func (v *verifier) sums(p *place) error {
 		f.Next = v.t.next(&f, bad.File)
 		v.report(f)
 	}
-	err = segment.CheckSums(v.t.fs, p.dir, sums.Entries(), func(k segment.Kind, base int64) int64 {
+	entries := sums.Entries()
+	if v.mayHaveGrown(p) { // a roll and a boot write the epochs again; the checkpoint after it sums them
+		entries = slices.DeleteFunc(slices.Clone(entries), func(s segment.Sum) bool { return s.Kind == segment.EpochFile })
+	}
+	err = segment.CheckSums(v.t.fs, p.dir, entries, func(k segment.Kind, base int64) int64 {
 		if k == segment.Log {
 			return p.sizeOf(base)
 		}

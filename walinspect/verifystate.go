@@ -58,16 +58,14 @@ func (v *verifier) copies(what string, copies [2]statefile.Copy) {
 			continue
 		}
 		f := Finding{
-			Verdict: wal.Notice, File: v.t.rel(c.Name), Offset: c.Offset, Record: what + " copy", Reason: string(c.Reason),
+			Verdict: wal.Notice, File: v.t.rel(c.Name), Length: v.t.size(c.Name), Record: what + " copy", Reason: string(c.Reason),
 			Evidence: fmt.Sprintf("%s; the other copy is good and holds everything: %s", c, other),
 		}
 		switch c.State {
 		case statefile.OK:
 			f.Reason = "older copy"
 		case statefile.Missing:
-			f.Reason = "file-missing"
-		case statefile.UnknownVersion:
-			f.Verdict = wal.UnknownVersion
+			f.Reason = string(wal.ReasonFile)
 		case statefile.IOError:
 			f.Verdict = wal.IOError
 		}
@@ -128,13 +126,17 @@ func (v *verifier) raft(dir string) error {
 		err = fmt.Errorf("%w: %w", err, fs.ErrNotExist)
 	}
 	if err != nil {
-		v.report(v.t.ioFinding(dir, "Raft state", err))
-		return nil
+		return v.raftRefused(dir, err)
 	}
 	v.sum.RaftTerm, v.sum.RaftLast = report.Term, report.Last
 	var found []Finding
 	for i := range report.Findings {
-		found = append(found, v.t.fromJournal(&report.Findings[i]))
+		f := v.t.fromJournal(&report.Findings[i])
+		if f.Verdict == wal.Undecided {
+			f.Verdict, f.Evidence = wal.Torn, f.Evidence+"; no marker proves it, so it never left the node"
+			f.Next = v.t.next(&f, report.Findings[i].File)
+		}
+		found = append(found, f)
 	}
 	if d := report.Damage; d != nil {
 		f := Finding{Verdict: wal.Corrupt, File: v.t.rel(d.File), Offset: max(d.Offset, 0), Record: "Raft state", Reason: d.Reason,
@@ -157,6 +159,16 @@ func (v *verifier) raft(dir string) error {
 	return nil
 }
 
+// raftRefused is for Raft state that cannot be judged at all.
+func (v *verifier) raftRefused(dir string, err error) error {
+	f := v.t.ioFinding(dir, "Raft state", err)
+	var newer *statefile.VersionError
+	if errors.Is(err, raftlog.ErrVersion) || errors.As(err, &newer) {
+		f.Verdict, f.Reason, f.Next = wal.UnknownVersion, string(wal.ReasonVersion), "chronik version"
+	}
+	return v.unlessStarted([]Finding{f})
+}
+
 // recovery verifies journal, checkpoint and partition logs against each other, as a start of the node would.
 func (v *verifier) recovery() error {
 	t := v.t
@@ -169,8 +181,11 @@ func (v *verifier) recovery() error {
 	for i := range report.Findings {
 		found = append(found, t.fromJournal(&report.Findings[i].Finding))
 	}
+	v.grown = map[string]bool{}
 	for i := range report.Partitions {
-		found = append(found, t.fromRecovery(&report.Partitions[i])...)
+		p := &report.Partitions[i]
+		v.grown[p.Name()] = p.Replayed > 0
+		found = append(found, t.fromRecovery(p)...)
 	}
 	for _, m := range report.Moved {
 		f := t.unknownFile(filepath.Join(t.Root, m.From))

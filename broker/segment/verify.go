@@ -25,6 +25,7 @@ type Finding struct {
 // VerifyOptions say how closely Verify looks.
 type VerifyOptions struct {
 	Size               int64 // bytes of .log to look at; -1 all
+	Grown              bool  // the segment may have grown past Size: what the indexes say of bytes past it is not judged
 	Deep               bool  // decompress and decode every record
 	Exact              bool  // the indexes must be those that the batches imply; false: each entry must be true (Kafka's depend on restarts)
 	IndexIntervalBytes int32 // for Exact
