@@ -41,9 +41,13 @@ func listOffsets(ca *call, req *kmsg.ListOffsetsRequest) kmsg.Response {
 		for _, p := range t.Partitions {
 			o := kmsg.NewListOffsetsResponseTopicPartition()
 			o.Partition = p.Partition
-			if seen[key{t.Topic, p.Partition}] > 1 {
+			switch times := seen[key{t.Topic, p.Partition}]; {
+			case times > 1:
 				o.ErrorCode = kerr.InvalidRequest.Code
-			} else {
+				seen[key{t.Topic, p.Partition}] = 0
+			case times == 0:
+				continue // answered, once for all times that it is asked for
+			default:
 				offsetFor(ca, t.Topic, p, &o)
 			}
 			topic.Partitions = append(topic.Partitions, o)

@@ -59,9 +59,9 @@ func describeMetadata(ca *call, req *kmsg.MetadataRequest) kmsg.Response {
 		for _, t := range req.Topics { // versions 10 and 11 have the fields, but Kafka never served them (KAFKA-12701)
 			resp.Topics = append(resp.Topics, topicError(t.Topic, t.TopicID, kerr.InvalidRequest.Code))
 		}
-	} else {
-		resp.Topics = c.topics(ca, req)
+		return resp
 	}
+	resp.Topics = c.topics(ca, req)
 	image := c.s.b.Image()
 	for _, b := range c.brokers(image) {
 		e, _ := c.endpoint(b)

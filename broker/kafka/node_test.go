@@ -37,7 +37,7 @@ func start(t testing.TB, o Options, pairs ...string) *node {
 func startOn(t testing.TB, fs *vfs.Mem, o Options, pairs ...string) *node {
 	t.Helper()
 	cfg := config.New()
-	pairs = append([]string{"group.initial.rebalance.delay.ms=0"}, pairs...)
+	pairs = append([]string{"group.initial.rebalance.delay.ms=0", "chronik.journal.segment.bytes=4194304"}, pairs...)
 	for _, p := range pairs {
 		if err := cfg.SetPair(p, config.Flag, "test"); err != nil {
 			t.Fatal(err)

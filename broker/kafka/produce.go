@@ -156,6 +156,9 @@ func checkRecords(records []byte, version int16) *produceError {
 		if attributes&codecMask == zstd && version < 7 {
 			return &produceError{kerr.UnsupportedCompressionType, "zstd needs Produce version 7 (KIP-110)"}
 		}
+		if magic := b[16]; magic != 2 {
+			return &produceError{kerr.InvalidRecord, "message formats before version 2 are not supported"}
+		}
 		size := 12 + int64(int32(binary.BigEndian.Uint32(b[8:])))
 		if size < batch.HeaderSize || size > int64(len(b)) {
 			break // malformed: the partition says how
@@ -187,6 +190,11 @@ func (r *produced) fail(err error) {
 	var records *partition.RecordError
 	if errors.As(err, &records) {
 		r.records = records.Records
+	}
+	// A batch whose CRC is right but whose header is wrong was made so: sending it again, as clients do after CORRUPT_MESSAGE, is useless.
+	var bad *batch.Error
+	if errors.As(err, &bad) && (bad.Reason == batch.BadCount || bad.Reason == batch.BadDelta) {
+		r.code = kerr.InvalidRecord.Code
 	}
 	r.p.done()
 }

@@ -77,7 +77,7 @@ func (s *sessions) count() int {
 func (s *sessions) create(parts []*fetchPart, byID bool) *session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(parts) == 0 || s.slots == 0 {
+	if s.slots == 0 {
 		return nil
 	}
 	now := s.now()

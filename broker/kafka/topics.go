@@ -90,8 +90,8 @@ func deleteTopics(ca *call, req *kmsg.DeleteTopicsRequest) kmsg.Response {
 		o := kmsg.NewDeleteTopicsResponseTopic()
 		o.Topic, o.TopicID = t.Topic, t.TopicID
 		switch {
-		case t.Topic != nil && t.TopicID != [16]byte{}:
-			o.ErrorCode, o.ErrorMessage = refusal(kerr.InvalidRequest, "give the name or the id of a topic, not both")
+		case (t.Topic != nil) == (t.TopicID != [16]byte{}):
+			o.ErrorCode, o.ErrorMessage = refusal(kerr.InvalidRequest, "give either the name or the id of a topic")
 		case t.Topic != nil:
 			topic := b.Image().Topics[*t.Topic]
 			if topic == nil {
@@ -201,6 +201,11 @@ func describeConfigs(ca *call, req *kmsg.DescribeConfigsRequest) kmsg.Response {
 		r := &req.Resources[i]
 		o := kmsg.NewDescribeConfigsResponseResource()
 		o.ResourceType, o.ResourceName = r.ResourceType, r.ResourceName
+		if r.ResourceType == kmsg.ConfigResourceTypeTopic && !legalName(r.ResourceName) {
+			o.ErrorCode, o.ErrorMessage = refusal(kerr.InvalidTopicException, "this is no name of a topic")
+			resp.Resources = append(resp.Resources, o)
+			continue
+		}
 		entries, err := ca.c.s.b.DescribeConfigs(int8(r.ResourceType), r.ResourceName)
 		if err != nil {
 			o.ErrorCode, o.ErrorMessage = failure(err)
@@ -212,7 +217,7 @@ func describeConfigs(ca *call, req *kmsg.DescribeConfigsRequest) kmsg.Response {
 			wanted[name] = true
 		}
 		for j := range entries {
-			if r.ConfigNames == nil || wanted[entries[j].Name] {
+			if len(r.ConfigNames) == 0 || wanted[entries[j].Name] {
 				o.Configs = append(o.Configs, describeEntry(&entries[j], req))
 			}
 		}
