@@ -195,6 +195,9 @@ func (b *Broker) SetListeners(ctx context.Context, endpoints []metadata.Endpoint
 // NodeID returns the operator's number of this node.
 func (b *Broker) NodeID() int32 { return b.nodeID }
 
+// Identity returns the identity of the data directory. It does not change while the node is open.
+func (b *Broker) Identity() datadir.Identity { return b.dir.Identity() }
+
 // ClusterID returns the cluster's id, as Kafka writes it.
 func (b *Broker) ClusterID() string { return b.dir.Identity().ClusterID }
 

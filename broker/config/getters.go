@@ -124,5 +124,5 @@ func (c *Config) DataDir() string { return c.text("log.dirs") }
 // AdminListener is the value of chronik.admin.listener: it is HOST:PORT of the admin endpoint; empty = none.
 func (c *Config) AdminListener() string { return c.text("chronik.admin.listener") }
 
-// PeerListener is the value of chronik.peer.listener: it is HOST:PORT reserved for other nodes.
+// PeerListener is the value of chronik.peer.listener: it is HOST:PORT for other nodes, empty for none.
 func (c *Config) PeerListener() string { return c.text("chronik.peer.listener") }

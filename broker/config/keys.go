@@ -46,7 +46,7 @@ var brokerSchema = []*Key{
 	key("advertised.listeners", List, "", "Addresses that clients are told, one per listener name; unset means the listeners.", noDefault, listenerList),
 	key("listener.security.protocol.map", List, "PLAINTEXT:PLAINTEXT", "NAME:PROTOCOL for every listener name; PLAINTEXT is the only protocol so far.", protocolMap),
 	key("chronik.admin.listener", String, "127.0.0.1:9644", "HOST:PORT of metrics, health and admin JSON; empty turns it off.", hostPort),
-	key("chronik.peer.listener", String, "127.0.0.1:9192", "HOST:PORT reserved for other nodes; a single node opens nothing there, the value is only checked.", hostPort),
+	key("chronik.peer.listener", String, "127.0.0.1:9192", "HOST:PORT where this node tells others who it is (gRPC); empty turns it off. The default is given up with a warning if it is in use.", hostPort),
 
 	// limits of the protocol server
 	key("socket.request.max.bytes", Int, "104857600", "Largest request; a longer one ends the connection.", atLeast(1)),

@@ -17,6 +17,7 @@ import (
 	"chronik.dev/chronik/broker/config"
 	"chronik.dev/chronik/broker/kafka"
 	"chronik.dev/chronik/broker/metadata"
+	"chronik.dev/chronik/broker/peer"
 	"chronik.dev/chronik/broker/vfs"
 )
 
@@ -34,6 +35,8 @@ type server struct {
 	started  time.Time
 	admin    *admin.Server
 	adminAt  string
+	peer     *peer.Server // nil if there is no peer listener
+	peerAt   string
 	broker   *broker.Broker
 	kafka    *kafka.Server
 	failures chan error // of any listener
@@ -55,15 +58,19 @@ func (a *app) serve(cfg *config.Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.listenPeer(ctx); err != nil {
+		return err
+	}
 	if err := s.open(ctx); err != nil {
 		return err
 	}
+	s.attachPeer()
 	told, err := s.listenKafka(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(a.err, "ready: kafka %s, admin %s, node %d, cluster %s, data %s\n",
-		strings.Join(told, " "), s.adminAt, s.broker.NodeID(), s.broker.ClusterID(), cfg.DataDir())
+	fmt.Fprintf(a.err, "ready: kafka %s, admin %s, peer %s, node %d, cluster %s, data %s\n",
+		strings.Join(told, " "), s.adminAt, s.peerAt, s.broker.NodeID(), s.broker.ClusterID(), cfg.DataDir())
 	s.notify("READY=1")
 	select {
 	case <-ctx.Done():
@@ -204,6 +211,7 @@ func (s *server) close() error {
 			s.log.Warn("connections were cut", "error", err)
 		}
 	}
+	s.closePeer()
 	if s.broker != nil {
 		errs = append(errs, s.broker.Close(context.Background())) // a clean stop takes the time it takes
 	}

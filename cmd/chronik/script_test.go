@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 // TestScripts runs the binary as a user would: every file of testdata/script is a test. Besides testscript's own commands there are
 //
 //	exits CODE ARGS...      chronik ARGS... ends with CODE
-//	start DIR [ARGS...]     chronik serve on DIR in the background, until it is ready; $KAFKA and $ADMIN are its addresses
-//	stop, kill              end it with SIGTERM (exit 0 is required) or SIGKILL
+//	start DIR [ARGS...]     chronik serve on DIR in the background, until it is ready; $KAFKA, $ADMIN and $PEER are its addresses
+//	shutdown, crash         end it with SIGTERM (exit 0 is required) or SIGKILL
 //	produce TOPIC N         N records "value-1"... to partition 0 of TOPIC, acknowledged
 //	consume TOPIC N         reads N records of TOPIC back and compares them
 //	flip GLOB BYTE          flips one bit of the one file that GLOB matches; BYTE -N counts from the end
@@ -43,7 +43,7 @@ func TestScripts(t *testing.T) {
 		Dir:   "testdata/script",
 		Setup: func(env *testscript.Env) error { env.Values["node"] = &testNode{}; return nil },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "start": cmdStart, "stop": cmdStop, "kill": cmdKill, "produce": cmdProduce, "consume": cmdConsume,
+			"exits": cmdExits, "start": cmdStart, "shutdown": cmdShutdown, "crash": cmdCrash, "produce": cmdProduce, "consume": cmdConsume,
 			"flip": cmdFlip, "put": cmdPut, "resize": cmdResize, "get": cmdGet,
 		},
 	})
@@ -79,7 +79,7 @@ func nodeOf(ts *testscript.TestScript) *testNode {
 	return n
 }
 
-var readyLine = regexp.MustCompile(`^ready: kafka (\S+), admin (\S+), node \d+, cluster \S+, data `)
+var readyLine = regexp.MustCompile(`^ready: kafka (\S+), admin (\S+), peer (\S+), node \d+, cluster \S+, data `)
 
 func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	n := nodeOf(ts)
@@ -88,7 +88,7 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	chronik, err := exec.LookPath("chronik")
 	ts.Check(err)
-	serve := []string{"serve", "--data-dir", args[0], "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"}
+	serve := []string{"serve", "--data-dir", args[0], "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0"}
 	n.cmd = exec.Command(chronik, append(serve, args[1:]...)...)
 	n.cmd.Dir = ts.MkAbs(".")
 	stderr, err := n.cmd.StderrPipe()
@@ -106,6 +106,7 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 		if m := readyLine.FindStringSubmatch(lines.Text()); m != nil {
 			ts.Setenv("KAFKA", m[1])
 			ts.Setenv("ADMIN", m[2])
+			ts.Setenv("PEER", m[3])
 
 			go func() { _, _ = io.Copy(io.Discard, stderr) }()
 			return
@@ -114,7 +115,7 @@ func cmdStart(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("the node ended before it was ready:\n%s", n.log)
 }
 
-func cmdStop(ts *testscript.TestScript, _ bool, _ []string) {
+func cmdShutdown(ts *testscript.TestScript, _ bool, _ []string) {
 	n := nodeOf(ts)
 	ts.Check(n.cmd.Process.Signal(syscall.SIGTERM))
 	if err := n.cmd.Wait(); err != nil {
@@ -123,7 +124,7 @@ func cmdStop(ts *testscript.TestScript, _ bool, _ []string) {
 	n.cmd = nil
 }
 
-func cmdKill(ts *testscript.TestScript, _ bool, _ []string) {
+func cmdCrash(ts *testscript.TestScript, _ bool, _ []string) {
 	n := nodeOf(ts)
 	ts.Check(n.cmd.Process.Kill())
 	_ = n.cmd.Wait() // "signal: killed"

@@ -13,7 +13,7 @@ import (
 
 // serveOptions are the flags of `chronik serve` as they were given; unset ones leave the word to environment, file and defaults.
 type serveOptions struct {
-	dataDir, listen, adminListen string
+	dataDir, listen, adminListen, peerListen string
 	nodeID                       int32
 	configFile                   string
 	sets                         []string
@@ -26,6 +26,7 @@ const maxConfigFile = 1 << 20
 const (
 	envListen      = config.EnvPrefix + "LISTEN"
 	envAdminListen = config.EnvPrefix + "ADMIN_LISTEN"
+	envPeerListen  = config.EnvPrefix + "PEER_LISTEN"
 	envConfig      = config.EnvPrefix + "CONFIG"
 )
 
@@ -39,8 +40,8 @@ func newServe(a *app) *cobra.Command {
 With no flags it listens on 127.0.0.1:9092 and keeps its data in ./chronik-data. One line with "ready" and the
 addresses goes to stderr when requests are served; SIGTERM or SIGINT stops it cleanly with exit code 0.
 
-Settings, the strongest first: flags, environment (CHRONIKD_LISTEN, CHRONIKD_ADMIN_LISTEN, CHRONIKD_CONFIG,
-CHRONIKD_DATA_DIR, CHRONIKD_NODE_ID, and any key in capitals with _ for each dot, as CHRONIKD_NUM_PARTITIONS),
+Settings, the strongest first: flags, environment (CHRONIKD_LISTEN, CHRONIKD_ADMIN_LISTEN,
+CHRONIKD_PEER_LISTEN, CHRONIKD_CONFIG, CHRONIKD_DATA_DIR, CHRONIKD_NODE_ID, and any key in capitals with _ for each dot, as CHRONIKD_NUM_PARTITIONS),
 the properties file, defaults. An unknown key stops the start and names the nearest valid one.`,
 		Example: `  chronik serve
   chronik serve --data-dir /tmp/chronik --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0
@@ -59,6 +60,7 @@ the properties file, defaults. An unknown key stops the start and names the near
 	f.StringVar(&o.dataDir, "data-dir", "./chronik-data", "`DIR` that holds everything")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9092", "`HOST:PORT` for Kafka clients; port 0 picks one")
 	f.StringVar(&o.adminListen, "admin-listen", "127.0.0.1:9644", "`HOST:PORT` for metrics and health; port 0 picks one")
+	f.StringVar(&o.peerListen, "peer-listen", "127.0.0.1:9192", "`HOST:PORT` for other nodes; port 0 picks one")
 	f.Int32Var(&o.nodeID, "node-id", 1, "`N`, the node's number, fixed when the directory is created")
 	f.StringVar(&o.configFile, "config", "", "`FILE` of settings, as Kafka's server.properties")
 	f.StringArrayVar(&o.sets, "set", nil, "`KEY=VALUE`, a setting under Kafka's name; may be repeated")
@@ -81,7 +83,7 @@ func (o *serveOptions) resolve(cmd *cobra.Command, environ []string) (*config.Co
 			return nil, usage(err)
 		}
 	}
-	if err := cfg.LoadEnv(environ, envListen, envAdminListen, envConfig); err != nil {
+	if err := cfg.LoadEnv(environ, envListen, envAdminListen, envPeerListen, envConfig); err != nil {
 		return nil, usage(err)
 	}
 	if err := o.addresses(cfg, cmd.Flags().Changed); err != nil {
@@ -111,10 +113,16 @@ func (o *serveOptions) addresses(cfg *config.Config, changed func(string) bool) 
 			return err
 		}
 	}
+	if address := os.Getenv(envPeerListen); address != "" {
+		if err := cfg.Set(peerKey, address, config.Env, "environment variable "+envPeerListen); err != nil {
+			return err
+		}
+	}
 	for _, f := range []struct{ flag, key, value string }{
 		{"data-dir", "log.dirs", o.dataDir},
 		{"listen", listeners, "PLAINTEXT://" + o.listen},
 		{"admin-listen", admin, o.adminListen},
+		{"peer-listen", peerKey, o.peerListen},
 		{"node-id", "node.id", strconv.Itoa(int(o.nodeID))},
 	} {
 		if !changed(f.flag) {
