@@ -14,9 +14,9 @@ import (
 // serveOptions are the flags of `chronik serve` as they were given; unset ones leave the word to environment, file and defaults.
 type serveOptions struct {
 	dataDir, listen, adminListen, peerListen string
-	nodeID                       int32
-	configFile                   string
-	sets                         []string
+	nodeID                                   int32
+	configFile                               string
+	sets                                     []string
 }
 
 // maxConfigFile bounds a properties file, in bytes.
