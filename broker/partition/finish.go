@@ -51,7 +51,7 @@ func (r *Replay) closedSize(s SegmentState) (int64, error) {
 	path := filepath.Join(r.dir, logName(s.Base))
 	info, err := r.env.FS.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && r.opt.ReadOnly && s.Base >= r.synced.End:
+	case errors.Is(err, fs.ErrNotExist) && r.opt.ReadOnly && (s.Base > r.writes || r.created > 0):
 		return s.Size, nil // a real boot would have written it
 	case errors.Is(err, fs.ErrNotExist):
 		return 0, r.damage(Missing, path, 0, "the file is missing, the checkpoint says %d bytes", s.Size)
@@ -79,7 +79,7 @@ func (r *Replay) closedSize(s SegmentState) (int64, error) {
 		}
 		return info.Size(), nil
 	}
-	written := s.Base >= r.synced.activeBase() // rewritten by this replay: read-only replays did not
+	written := s.Base >= r.writes // by this replay: read-only ones did not
 	if info.Size() < s.Size && !(r.opt.ReadOnly && written) {
 		return 0, r.damage(Missing, path, info.Size(), "the file has %d bytes, the checkpoint says %d", info.Size(), s.Size)
 	}
@@ -105,14 +105,6 @@ func (r *Replay) cutFile(path string, size, disk int64) (err error) {
 	}
 	r.findings = append(r.findings, f)
 	return nil
-}
-
-// activeBase is the base offset of the checkpoint's active segment: segments from there on may grow during a replay.
-func (s *State) activeBase() int64 {
-	if len(s.Segments) == 0 {
-		return 0
-	}
-	return s.Segments[len(s.Segments)-1].Base
 }
 
 // removeUnlisted saves and removes the files of segments that the model does not have; those below the log start go without saving, after

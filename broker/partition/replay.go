@@ -84,6 +84,7 @@ type Replay struct {
 	sums     sums
 	findings []Finding
 	grown    bool    // something was applied to the files
+	writes   int64   // base offset of the first segment that this replay may write: the checkpoint's active one, or one that it cut back to
 	created  wal.LSN // LSN of Opened, 0 if the checkpoint lists the partition
 	proven   wal.LSN
 	now      int64 // time of the group at hand, ms
@@ -108,6 +109,7 @@ func NewReplay(env *Env, st State, opened wal.LSN, cfg Config, opt ReplayOptions
 	if len(r.st.Segments) == 0 {
 		return nil, r.damage(Missing, r.dir, 0, "the checkpoint lists no segment")
 	}
+	r.writes = r.st.Segments[len(r.st.Segments)-1].Base
 	if opt.CutLSN > 0 {
 		if err := r.truncate(opt.CutTo); err != nil {
 			return nil, err

@@ -108,6 +108,7 @@ func (r *Replay) truncate(to int64) error {
 		return r.damage(Missing, r.dir, 0, "truncate to %d: %v", to, err)
 	}
 	r.st.Segments, r.st.End = kept, cut
+	r.writes = min(r.writes, kept[len(kept)-1].Base)
 	r.st.HighWatermark = min(r.st.HighWatermark, cut)
 	r.st.Epochs = cutEpochs(r.st.Epochs, r.st.LogStart, cut)
 	r.cur = cursor{r: r}
