@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,14 @@ import (
 
 // build makes a disk with two snapshots and entries above, and stops cleanly.
 func build(t *testing.T) (*vfs.Mem, *model) {
+	t.Helper()
+	disk, s, m := grow(t)
+	mustClose(t, s)
+	return disk, m
+}
+
+func grow(t *testing.T) (*vfs.Mem, *Storage, *model) {
+	t.Helper()
 	disk := vfs.NewMem(7)
 	s, m := mustFound(t, disk), newModel()
 	add := func(x step) {
@@ -38,8 +47,7 @@ func build(t *testing.T) (*vfs.Mem, *model) {
 			add(step{snapshot: i})
 		}
 	}
-	mustClose(t, s)
-	return disk, m
+	return disk, s, m
 }
 
 func path(elements ...string) string { return filepath.Join(append([]string{testDir}, elements...)...) }
@@ -239,9 +247,18 @@ func testCompaction(t *testing.T) {
 
 var flipStride = flag.Int("flip.stride", 53, "TestFlips flips every nth byte")
 
-// TestFlips flips a bit in every file of raft/, byte after byte: the state is the same, or the damage is named. Nothing is silently another state.
+// TestFlips flips a bit in every file of raft/, byte after byte, after a clean stop and after a kill: the state is the same, or the damage is named.
+// Nothing is silently another state: the marker proves even the last group.
 func TestFlips(t *testing.T) {
 	disk, m := build(t)
+	t.Run("clean stop", func(t *testing.T) { flips(t, disk, m) })
+	disk, s, m := grow(t)
+	killed := disk.Kill()
+	mustClose(t, s)
+	t.Run("kill", func(t *testing.T) { flips(t, killed, m) })
+}
+
+func flips(t *testing.T, disk *vfs.Mem, m *model) {
 	counts := map[string]int{}
 	for _, name := range disk.Files() {
 		content, err := disk.Bytes(name)
@@ -254,35 +271,40 @@ func TestFlips(t *testing.T) {
 			if err := copied.Flip(name, int64(off), 1<<(off%8)); err != nil {
 				t.Fatal(err)
 			}
-			s, report, err := Open(testOptions(copied))
-			if err == nil {
-				mustClose(t, s) // its goroutines
-			}
-			var damage *DamageError
-			switch {
-			case errors.As(err, &damage):
-				counts["refused as damaged"]++
-				if damage.File == "" || damage.Reason == "" || damage.Lost == "" || damage.Next == "" {
-					t.Fatalf("%s at %d: %+v", name, off, damage)
-				}
-			case err != nil:
-				counts["refused as unknown version"]++
-				if !strings.Contains(err.Error(), "unknown format version") {
-					t.Fatalf("%s at %d: %v", name, off, err)
-				}
-			case m.differs(s, false) == "":
-				counts["the same state"]++
-			case len(report.Notices) > 0 && s.snapshot.GetMetadata().GetIndex() == 4 && s.log.last() == m.last() && s.hard.GetVote() == m.hard.GetVote():
-				counts["an older snapshot"]++
-			default:
-				t.Fatalf("%s at %d: %s; report %+v", name, off, m.differs(s, false), report)
-			}
+			counts[flipped(t, copied, m, fmt.Sprintf("%s at %d", name, off))]++
 		}
 	}
 	t.Logf("%v", counts)
 	if counts["refused as damaged"] == 0 {
-		t.Error("no flip was found to be damage: does the log carry a marker?")
+		t.Error("no flip was found to be damage")
 	}
+}
+
+// flipped opens a damaged directory and says what came of it.
+func flipped(t *testing.T, disk *vfs.Mem, m *model, where string) string {
+	t.Helper()
+	s, report, err := Open(testOptions(disk))
+	var damage *DamageError
+	switch {
+	case errors.As(err, &damage):
+		if damage.File == "" || damage.Reason == "" || damage.Lost == "" || damage.Next == "" {
+			t.Fatalf("%s: %+v", where, damage)
+		}
+		return "refused as damaged"
+	case errors.Is(err, ErrVersion) || err != nil && strings.Contains(err.Error(), "unknown format version"):
+		return "refused as unknown version"
+	case err != nil:
+		t.Fatalf("%s: %v", where, err)
+	}
+	defer mustClose(t, s) // its goroutines
+	switch {
+	case m.differs(s, false) == "":
+		return "the same state"
+	case len(report.Notices) > 0 && s.snapshot.GetMetadata().GetIndex() == 4 && s.log.last() == m.last() && s.hard.GetVote() == m.hard.GetVote():
+		return "an older snapshot"
+	}
+	t.Fatalf("%s: %s; report %+v", where, m.differs(s, false), report)
+	return ""
 }
 
 // TestTornEnd leaves the end of the last group as an interrupted write does, without a marker: it is cut, and its bytes are saved before.

@@ -228,13 +228,13 @@ func lost(f wal.Finding) string {
 	return fmt.Sprintf("entries %d to %d", first, last)
 }
 
-// group takes the entries of one group, in the order in which they were written: the last of an index wins.
+// group takes the entries of one group, in the order in which they were written: the last of an index wins. What is visited is part of the log, also
+// where a finding is attached that loses nothing; if one loses something, this reading ends as damaged.
 func (r *reader) group(g *wal.Group) error {
-	if len(g.Frames) == 0 || g.Finding != nil { // damaged: cut, or the end of this reading
-		return nil
+	if g.Head.Note[0] != 0 { // zero: the head is lost, its frames are not
+		r.note, r.where, r.offset = g.Head.Note, g.File, g.Offset
+		r.commit = max(r.commit, g.Head.Note[2])
 	}
-	r.note, r.where, r.offset = g.Head.Note, g.File, g.Offset
-	r.commit = max(r.commit, g.Head.Note[2])
 	for _, f := range g.Frames {
 		if f.Type != wal.RaftEntry {
 			continue
