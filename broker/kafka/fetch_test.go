@@ -104,9 +104,7 @@ func TestFetchLimits(t *testing.T) {
 	if total > 45_000 || total < 40_000 || len(resp.Topics[0].Partitions) != 10 {
 		t.Errorf("%d bytes of %d partitions", total, len(resp.Topics[0].Partitions))
 	}
-	if used := n.s.Stats().FetchMemory; used != 0 {
-		t.Errorf("%d bytes of fetch memory are still taken", used)
-	}
+	eventually(t, "the memory of what was written is given back", func() bool { return n.s.Stats().FetchMemory == 0 })
 }
 
 // TestFetchMinBytes: a fetch waits for min bytes and no longer than max wait; what comes meanwhile is added up.
@@ -203,9 +201,7 @@ func TestDeleteEndsWait(t *testing.T) {
 	req := fetchFrom(13, "", id, 0, 0)
 	req.MaxWaitMillis = 25_000
 	p.send(req)
-	for n.s.Stats().Requests["Fetch"] == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the fetch is taken", func() bool { return n.s.Stats().Requests["Fetch"] > 0 })
 	if err := n.b.DeleteTopic(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}

@@ -104,9 +104,7 @@ func TestMalformed(t *testing.T) {
 			p.closed()
 		})
 	}
-	if got := n.s.Stats().Malformed; got != int64(len(cases)) {
-		t.Errorf("%d malformed connections counted, %d made", got, len(cases))
-	}
+	eventually(t, "all of them are counted", func() bool { return n.s.Stats().Malformed == int64(len(cases)) })
 	call1[*kmsg.MetadataResponse](n.dial(), at(kmsg.NewPtrMetadataRequest(), 12))
 }
 
@@ -125,9 +123,7 @@ func TestFrameAtLimit(t *testing.T) {
 	if corr, _ := p.read(); corr != 1 {
 		t.Errorf("correlation id %d", corr)
 	}
-	if used := n.s.Stats().RequestMemory; used != 0 {
-		t.Errorf("%d bytes of request memory are still taken", used)
-	}
+	eventually(t, "the memory of the request is given back", func() bool { return n.s.Stats().RequestMemory == 0 })
 	p.write(binary.BigEndian.AppendUint32(nil, 3000001))
 	p.closed()
 }
@@ -252,9 +248,7 @@ func TestShutdown(t *testing.T) {
 	receive[*kmsg.ProduceResponse](p, at(kmsg.NewPtrProduceRequest(), 9), 1)
 	poll.Topics[0].Partitions[0].FetchOffset = 1
 	p.send(poll)
-	for n.s.Stats().Requests["Fetch"] == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the fetch is taken", func() bool { return n.s.Stats().Requests["Fetch"] > 0 })
 	n.stop()
 	receive[*kmsg.FetchResponse](p, poll, 2)
 	p.closed()
@@ -271,9 +265,7 @@ func TestMaxConnections(t *testing.T) {
 	call1[*kmsg.MetadataResponse](b, at(kmsg.NewPtrMetadataRequest(), 12))
 	n.dial().closed()
 	_ = a.nc.Close()
-	for n.s.Stats().Connections > 1 {
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "the closed connection is forgotten", func() bool { return n.s.Stats().Connections == 1 })
 	call1[*kmsg.MetadataResponse](n.dial(), at(kmsg.NewPtrMetadataRequest(), 12))
 	if s := n.s.Stats(); s.Refused != 1 || s.Accepted != 3 {
 		t.Errorf("%+v", s)

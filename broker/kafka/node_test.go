@@ -228,3 +228,13 @@ func (p *peer) put(topic string, partition int32, values ...string) int64 {
 	}
 	return r.BaseOffset
 }
+
+// eventually waits until something that happens behind the answer is so.
+func eventually(t testing.TB, what string, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !so(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not so: %s", what)
+		}
+	}
+}
