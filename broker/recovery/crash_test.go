@@ -35,6 +35,7 @@ type world struct {
 	rng *rand.Rand
 	ledger
 	next int
+	life int // counts power cuts; answers of an earlier life promise nothing
 }
 
 func (w *world) append(l *partition.Log) {
@@ -52,6 +53,7 @@ func (w *world) append(l *partition.Log) {
 	}
 	base := l.LogEnd() // nobody else appends
 	w.mu.Lock()
+	life := w.life
 	for i, v := range vals {
 		k := at(l.Name(), base+int64(i))
 		if w.sent[k] == nil {
@@ -67,6 +69,9 @@ func (w *world) append(l *partition.Log) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for i, v := range vals {
+			if life != w.life {
+				return
+			}
 			w.acked[at(l.Name(), a.Base+int64(i))] = v
 		}
 	})
@@ -102,6 +107,7 @@ func (w *world) powerCut() {
 		promised[k] = v
 	}
 	disk := w.fs.CrashClone(w.rng)
+	w.life++
 	w.mu.Unlock()
 	w.fs.PowerOff() // ends the old journal
 	w.now += 1000
