@@ -216,3 +216,63 @@ func TestOffsetForLeaderEpoch(t *testing.T) {
 		}
 	}
 }
+
+// TestRestart (traps 6, 9): ids, records, log start, offsets and the memory of producers are there after the node was stopped and started.
+func TestRestart(t *testing.T) {
+	n := start(t, Options{})
+	id := n.create("t", 1)
+	p := n.dial()
+	who := call1[*kmsg.InitProducerIDResponse](p, at(kmsg.NewPtrInitProducerIDRequest(), 4))
+	batch := func() *kmsg.ProduceRequest {
+		return produceTo(9, "t", id, 0, -1, built(0, 0, who.ProducerID, who.ProducerEpoch, 0, "a", "b", "c"))
+	}
+	call1[*kmsg.ProduceResponse](p, batch())
+	del := at(kmsg.NewPtrDeleteRecordsRequest(), 2)
+	del.Topics = []kmsg.DeleteRecordsRequestTopic{{Topic: "t", Partitions: []kmsg.DeleteRecordsRequestTopicPartition{{Offset: 1}}}}
+	if r := call1[*kmsg.DeleteRecordsResponse](p, del).Topics[0].Partitions[0]; r.ErrorCode != 0 {
+		t.Fatalf("delete records: %+v", r)
+	}
+	find := at(kmsg.NewPtrFindCoordinatorRequest(), 0)
+	find.CoordinatorKey = "commits"
+	call1[*kmsg.FindCoordinatorResponse](p, find)
+	commit := meaningful(8, 8, id)
+	eventually(t, "the offset is committed", func() bool {
+		return call1[*kmsg.OffsetCommitResponse](p, commit).Topics[0].Partitions[0].ErrorCode == 0
+	})
+	n.stop()
+
+	again := startOn(t, n.fs, Options{})
+	q := again.dial()
+	m := call1[*kmsg.MetadataResponse](q, ask(12, false, "t"))
+	if m.Topics[0].TopicID != id || m.Topics[0].Partitions[0].LeaderEpoch < 1 {
+		t.Errorf("after the restart: %+v", m.Topics[0])
+	}
+	r := call1[*kmsg.FetchResponse](q, fetchFrom(13, "", id, 0, 1)).Topics[0].Partitions[0]
+	if got := strings.Join(values(t, r.RecordBatches, 1), " "); got != "b c" || r.LogStartOffset != 1 {
+		t.Errorf("records %q, %+v", got, r)
+	}
+	old := fetchFrom(13, "", id, 0, 1)
+	old.Topics[0].Partitions[0].CurrentLeaderEpoch = 0
+	if r := call1[*kmsg.FetchResponse](q, old).Topics[0].Partitions[0]; r.ErrorCode != kerr.FencedLeaderEpoch.Code || r.CurrentLeader.LeaderID != 1 {
+		t.Errorf("the epoch of before: %+v", r)
+	}
+	old.SetVersion(18)
+	if r := call1[*kmsg.FetchResponse](q, old); len(r.Brokers) != 1 || r.Brokers[0].NodeID != 1 || r.Brokers[0].Host != "127.0.0.1" {
+		t.Errorf("hints (KIP-951): %+v", r.Brokers)
+	}
+	if r := call1[*kmsg.ProduceResponse](q, batch()).Topics[0].Partitions[0]; r.ErrorCode != 0 || r.BaseOffset != 0 {
+		t.Errorf("a duplicate of before the restart: %+v", r)
+	}
+	if next := call1[*kmsg.InitProducerIDResponse](q, at(kmsg.NewPtrInitProducerIDRequest(), 4)); next.ProducerID <= who.ProducerID {
+		t.Errorf("producer id %d after %d", next.ProducerID, who.ProducerID)
+	}
+	offsets := meaningful(9, 7, id)
+	var got *kmsg.OffsetFetchResponse
+	eventually(t, "the offsets are loaded", func() bool {
+		got = call1[*kmsg.OffsetFetchResponse](q, offsets)
+		return got.ErrorCode == 0
+	})
+	if got.Topics[0].Partitions[0].Offset != 1 {
+		t.Errorf("offsets: %+v", got)
+	}
+}
