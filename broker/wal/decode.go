@@ -45,16 +45,18 @@ func (s *scanner) addFrame(it *item, id *Identity, payload []byte) {
 func (s *scanner) rescue(it *item) {
 	h := &it.head
 	if h.Kind != DataGroup {
-		if s.good(0, int(h.Body)) {
+		if int(h.Body) <= len(it.payload) {
 			s.tables(it)
 		}
 		return
 	}
 	ranges := headSize + int(h.Frames)*entrySize
-	if s.good(ranges, ranges+int(h.Ranges)*rangeSize) && len(it.payload) >= ranges+int(h.Ranges)*rangeSize {
+	end := ranges + int(h.Ranges)*rangeSize
+	whole := end <= len(it.payload) && crc(h.Generation, it.payload[headSize:end]) == h.Table
+	if whole || end <= len(it.payload) && s.good(ranges, end) {
 		s.takeRanges(it)
 	}
-	known := s.entries(it)
+	known := s.entries(it, whole)
 	found := s.placed(it, known)
 	if found == nil {
 		frames, damaged := salvage(it.payload, h.Generation, 0, min(int(h.Body), len(it.payload)))
@@ -84,13 +86,13 @@ func (s *scanner) rescue(it *item) {
 	}
 }
 
-// entries returns the identities in the table, LSN 0 where an entry is damaged.
-func (s *scanner) entries(it *item) []Identity {
+// entries returns the identities in the table, LSN 0 where an entry is damaged. The CRC of a whole table outweighs damage to its sectors.
+func (s *scanner) entries(it *item, whole bool) []Identity {
 	n := min(int(it.head.Frames), len(it.payload)/entrySize)
 	known := make([]Identity, n)
 	for i := range known {
 		at := headSize + i*entrySize
-		if s.good(at, at+entrySize) && at+entrySize <= len(it.payload) {
+		if at+entrySize <= len(it.payload) && (whole || s.good(at, at+entrySize)) {
 			known[i] = decodeEntry(it.payload[at:], it.head.FirstLSN+LSN(i))
 		}
 	}
@@ -111,7 +113,7 @@ func (s *scanner) placed(it *item, known []Identity) map[LSN]Frame {
 		}
 		at = align8(at) + frameHead
 		end := at + int(id.Length)
-		if end <= len(it.payload) && s.good(at, end) && crc32.Checksum(it.payload[at:end], castagnoli) == id.CRC {
+		if end <= len(it.payload) && crc32.Checksum(it.payload[at:end], castagnoli) == id.CRC {
 			found[id.LSN] = id.frame(it.payload[at:end:end])
 		}
 		at = end

@@ -17,7 +17,9 @@ func (in *inspector) release(next *item) error {
 	}
 	in.held = in.held[:0]
 	gap := in.sumKnown && linked && next.head.Chain != in.sum
-	if linked && first > in.last+1 && (gap || !in.sumKnown && in.inFile()) {
+	// A header names the last LSN before it, and what is unknown of the chain cannot excuse a gap.
+	behind := next.is(HeaderGroup) && in.inv.First != 0 && len(in.inv.Segments) > 1
+	if linked && first > in.last+1 && (gap || behind || !in.sumKnown && in.inFile()) {
 		in.missing(next, first)
 	} else if gap {
 		in.find(Finding{File: next.info.File, Segment: next.info.ID, Offset: int64(next.start) * BlockSize, Length: int64(next.blocks) * BlockSize,

@@ -14,7 +14,7 @@ type item struct {
 	whole   bool // no sector of its first block is stale: a group can have been there
 
 	badAt    int64 // offset of the first sector that is not current
-	badBytes int64 // of sectors that are not current
+	badBytes int64 // from there to the end of the last such sector
 	allStale bool  // every such sector is stale, as an interrupted write leaves it
 	ioErr    error
 
@@ -171,7 +171,7 @@ func (s *scanner) judge(it *item, raw []byte) bool {
 		if it.badBytes == 0 {
 			it.badAt = int64(number) * SectorSize
 		}
-		it.badBytes += SectorSize
+		it.badBytes = int64(number+1)*SectorSize - it.badAt
 		it.allStale = it.allStale && st == sectorStale
 		it.whole = it.whole && (i >= sectorsPerBlock || st != sectorStale)
 	}
@@ -179,7 +179,7 @@ func (s *scanner) judge(it *item, raw []byte) bool {
 		if it.badBytes == 0 {
 			it.badAt = int64(it.start)*BlockSize + int64(n)*SectorSize
 		}
-		it.badBytes += int64(all-n) * SectorSize
+		it.badBytes = int64(it.end())*BlockSize - it.badAt
 		it.allStale = it.allStale && s.u.growing
 		it.whole = it.whole && (n >= sectorsPerBlock || !s.u.growing)
 	}
@@ -335,7 +335,9 @@ func (s *scanner) longRegion(it *item) {
 			whole, it.badAt = part.whole, part.badAt
 		}
 		it.current = it.current || part.current
-		it.badBytes += part.badBytes
+		if part.badBytes > 0 {
+			it.badBytes = part.badAt + part.badBytes - it.badAt
+		}
 		all = all && part.allStale
 		if part.ioErr != nil {
 			it.ioErr = part.ioErr

@@ -141,6 +141,26 @@ func (in *inspector) readSpare(c *candidate) bool {
 	return good
 }
 
+// readReserve checks the zeros of the reserve file.
+func (in *inspector) readReserve(name string) {
+	f, err := in.o.FS.OpenFile(name, os.O_RDONLY)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return
+	}
+	r := &blockReader{f: f, size: size, progress: in.progress}
+	for b := range r.blocks() {
+		if err := r.unreadable(b); err != nil || !allZero(r.view(b, 1)) {
+			in.find(Finding{File: name, Offset: int64(b) * BlockSize, Length: BlockSize, Record: "reserve", Verdict: Notice, Reason: ReasonUnused, Err: err,
+				Evidence: "the reserve only keeps space"})
+		}
+	}
+}
+
 // subtract returns what is in list and not in seen.
 func subtract(list, seen []Range) []Range {
 	have := make(map[rangeKey]*Range, len(seen))

@@ -52,6 +52,9 @@ func (in *inspector) survey() ([]*candidate, error) {
 			files = append(files, c)
 		case fileReserve:
 			in.inv.reserve = true
+			if in.o.Deep {
+				in.readReserve(name)
+			}
 		case fileTemp:
 			in.inv.Spares = append(in.inv.Spares, SpareInfo{File: name, Size: info.Size(), Why: "a file that a crash kept from being made"})
 		case fileUnknown:

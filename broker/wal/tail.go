@@ -217,7 +217,7 @@ func (in *inspector) tail(it *item, floor LSN) error {
 		if !it.allStale {
 			f.Evidence = "past the floor and without a marker behind it: nothing can depend on it"
 		}
-		f.FirstLSN, f.LastLSN = first, max(last, first)
+		f.FirstLSN, f.LastLSN, f.Incomplete = first, max(last, first), false
 		inv.end.first, inv.end.lost = first, f.Lost
 		in.find(f)
 		return nil
