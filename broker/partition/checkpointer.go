@@ -43,7 +43,7 @@ func NewCheckpointer(env *Env, file *statefile.File, journal Freer, held []State
 // Last returns the last checkpoint that Run made durable.
 func (c *Checkpointer) Last() Checkpoint { c.mu.Lock(); defer c.mu.Unlock(); return c.last }
 
-// Release forgets a held partition (it was deleted or repaired); its directory is removed if given.
+// Release forgets a held partition: it was deleted or repaired. Its directory is Removed's business.
 func (c *Checkpointer) Release(id [16]byte, partition int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -14,14 +14,14 @@ import (
 
 // Finding is one thing that a replay found in a partition's files.
 type Finding struct {
-	Kind        FindingKind
-	File        string // path
-	Offset      int64  // byte in File
-	Length      int64  // bytes
-	FirstOffset int64  // records touched, -1 if unknown
-	LastOffset  int64
-	Message     string
-	Evidence    string // where the bytes were saved
+	Kind        FindingKind `json:"kind"`
+	File        string      `json:"file"`        // path
+	Offset      int64       `json:"offset"`      // byte in File
+	Length      int64       `json:"length"`      // bytes
+	FirstOffset int64       `json:"firstOffset"` // records touched, -1 if unknown
+	LastOffset  int64       `json:"lastOffset"`
+	Message     string      `json:"message"`
+	Evidence    string      `json:"evidence,omitempty"` // where the bytes were saved
 }
 
 // FindingKind is the closed list of what a replay can find.

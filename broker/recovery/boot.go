@@ -76,6 +76,7 @@ func Boot(o Options) (*Result, error) {
 	s.report.Seconds = time.Since(started).Seconds()
 	s.report.sort()
 	if err != nil {
+		s.report.Refused = err.Error()
 		return &Result{Report: s.report}, err
 	}
 	return result, nil
@@ -182,7 +183,10 @@ func (s *scan) open(log *wal.Log, removed []string) (*Result, error) {
 			if !p.listed {
 				st = partition.State{Identity: p.st.Identity, Dir: p.dir}
 			}
-			if st.Held == 0 {
+			if p.name == "" {
+				continue // nothing to list; the report names it
+			}
+			if st.Held == 0 && !p.filesOnly() {
 				st.Held, st.HeldFile, st.HeldReason = p.heldLSN, p.held, p.stop.Error()
 			}
 			r.Stopped = append(r.Stopped, st)
@@ -225,6 +229,9 @@ func Check(o CheckOptions) (*Report, error) {
 	s.setTopics(o.Topic, o.Config)
 	started := time.Now()
 	err := s.check()
+	if err != nil {
+		s.report.Refused = err.Error()
+	}
 	s.report.Seconds = time.Since(started).Seconds()
 	s.report.sort()
 	return s.report, err

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"path/filepath"
@@ -104,11 +105,18 @@ func ReadHeld(b []byte, fn func(wal.Frame) error) error {
 	return nil
 }
 
+// filesOnly says that a partition stopped for what is wrong with its files alone: no frame of it is behind the checkpoint, so nothing needs
+// to be held, and the next boot looks again: the files may have been restored.
+func (p *part) filesOnly() bool {
+	var damage *partition.DamageError
+	return errors.As(p.stop, &damage) && p.listed && p.frames == 0 && !p.bereft && damage.Kind != partition.Gap
+}
+
 // hold copies the frames of the partitions that this boot stopped.
 func (s *scan) hold() error {
 	holders := map[key]*holder{}
 	for _, p := range s.sorted() {
-		if p.stop != nil && p.held == "" && p.st.Held == 0 && !p.dropped {
+		if p.stop != nil && p.held == "" && p.st.Held == 0 && !p.dropped && !p.filesOnly() {
 			name := partition.DirName(p.name, p.partition)
 			holders[p.key] = &holder{fs: s.fs, dir: s.dir, name: name, k: p.key, after: p.st.LSN}
 		}

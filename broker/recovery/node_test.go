@@ -25,6 +25,7 @@ type node struct {
 	logs      map[string]*partition.Log
 	incidents []datadir.Incident
 	config    partition.Config
+	cut       []byte // content of the file that was cut last
 }
 
 const root = "/data"

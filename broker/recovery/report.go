@@ -31,9 +31,10 @@ const (
 type Report struct {
 	Version    int               `json:"version"`
 	Directory  string            `json:"directory"`
-	ReadOnly   bool              `json:"readOnly"` // of Check: what Boot would do
-	Founded    bool              `json:"founded"`  // a new directory: there was nothing to recover
-	Started    int64             `json:"started"`  // wall clock, ms
+	ReadOnly   bool              `json:"readOnly"`          // of Check: what Boot would do
+	Founded    bool              `json:"founded"`           // a new directory: there was nothing to recover
+	Refused    string            `json:"refused,omitempty"` // why nothing was recovered; what follows is as far as it got
+	Started    int64             `json:"started"`           // wall clock, ms
 	Seconds    float64           `json:"seconds"`
 	Checkpoint CheckpointInfo    `json:"checkpoint"`
 	Journal    JournalInfo       `json:"journal"`
@@ -138,28 +139,44 @@ func (r *Report) WriteText(w io.Writer) error {
 		e.printf("recovery: %s is new, nothing to recover\n", r.Directory)
 		return e.err
 	}
-	e.printf("recovery: %s: %s; checkpoint at LSN %d, journal to LSN %d, %d frames (%d bytes) replayed in %.3f s\n",
-		r.Directory, r.verdict(), r.Checkpoint.LSN, r.Journal.Last, r.Frames, r.Bytes, r.Seconds)
+	if r.Refused != "" {
+		e.printf("recovery: %s: refused: %s\n", r.Directory, r.Refused)
+	} else {
+		r.writeSummary(e)
+	}
 	for i := range r.Findings {
 		f := &r.Findings[i]
 		e.printf("journal %s: %s byte %d: %s: %s: %s%s%s\n", f.Verdict, f.File, f.Offset, f.Record, f.Reason, f.Evidence,
 			optional("; bytes saved in ", f.Saved), optional("; incident ", f.Incident))
 	}
 	for i := range r.Partitions {
-		p := &r.Partitions[i]
-		if p.Status != OK || len(p.Findings) > 0 {
-			e.printf("partition %s %s: offsets [%d, %d)%s%s%s%s\n", p.Name(), p.Status, p.LogStart, p.End, optional(": ", p.Reason),
-				optional("; frames held in ", p.Held), optional("; incident ", p.Incident), optional("; next: ", p.Next))
-		}
-		for _, f := range p.Findings {
-			e.printf("partition %s %s: %s byte %d, %d bytes: %s%s\n", p.Name(), f.Kind, f.File, f.Offset, f.Length, f.Message,
-				optional("; bytes saved in ", f.Evidence))
-		}
+		r.Partitions[i].write(e)
 	}
 	for _, m := range r.Moved {
-		e.printf("quarantined: %s to %s: %s\n", m.From, m.To, m.Why)
+		if m.To == "" {
+			e.printf("unknown: %s: %s; the next boot moves it to quarantine/\n", m.From, m.Why)
+		} else {
+			e.printf("quarantined: %s to %s: %s\n", m.From, m.To, m.Why)
+		}
 	}
 	return e.err
+}
+
+func (r *Report) writeSummary(e *errWriter) {
+	e.printf("recovery: %s: %s; checkpoint at LSN %d, journal to LSN %d, %d frames (%d bytes) replayed in %.3f s\n",
+		r.Directory, r.verdict(), r.Checkpoint.LSN, r.Journal.Last, r.Frames, r.Bytes, r.Seconds)
+}
+
+// write renders a partition: what came of it, then what was found in its files.
+func (p *PartitionReport) write(e *errWriter) {
+	if p.Status != OK || len(p.Findings) > 0 {
+		e.printf("partition %s %s: offsets [%d, %d)%s%s%s%s\n", p.Name(), p.Status, p.LogStart, p.End, optional(": ", p.Reason),
+			optional("; frames held in ", p.Held), optional("; incident ", p.Incident), optional("; next: ", p.Next))
+	}
+	for _, f := range p.Findings {
+		e.printf("partition %s %s: %s byte %d, %d bytes: %s%s\n", p.Name(), f.Kind, f.File, f.Offset, f.Length, f.Message,
+			optional("; bytes saved in ", f.Evidence))
+	}
 }
 
 func (r *Report) verdict() string {

@@ -34,6 +34,7 @@ type part struct {
 	cuts    []partition.Truncation // all of them behind the checkpoint
 	changed []partition.Replaced
 	lost    []loss // frames that the journal lost, by LSN
+	bereft  bool   // there were such frames, or may have been
 
 	replay  *partition.Replay
 	dir     string  // directory name
@@ -154,6 +155,7 @@ func (s *scan) survey() error {
 		}
 	}
 	for _, p := range s.parts {
+		p.bereft = p.bereft || len(s.blind) > 0
 		slices.SortFunc(p.lost, func(a, b loss) int { return cmp.Compare(a.LSN, b.LSN) })
 	}
 	return nil
@@ -228,7 +230,7 @@ func (s *scan) lose(f *wal.Finding) {
 			continue
 		}
 		p.note(id.Type, id.LSN, id.First)
-		p.lost = append(p.lost, loss{id, f.Verdict})
+		p.lost, p.bereft = append(p.lost, loss{id, f.Verdict}), true
 	}
 	if f.Incomplete {
 		s.blind = append(s.blind, f)

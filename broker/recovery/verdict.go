@@ -93,7 +93,7 @@ func (s *scan) conclude() error {
 
 func (s *scan) reportPart(p *part, r *PartitionReport, class datadir.Class) (string, error) {
 	return s.incident(datadir.Incident{
-		Class: class, Topic: p.name, TopicID: r.TopicID, Partition: p.partition, FirstOffset: r.End, Evidence: r.Held,
+		Class: class, Topic: p.name, TopicID: r.TopicID, Partition: p.partition, FirstOffset: p.st.End, Evidence: r.Held,
 		Message: fmt.Sprintf("partition %s %s: %s", r.Name(), r.Status, r.Reason), Next: r.Next,
 	})
 }
