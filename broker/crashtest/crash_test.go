@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -43,6 +44,11 @@ const (
 	steps   = 60
 	density = 60
 )
+
+func init() {
+	debug.SetGCPercent(400) // many small disks, short lives
+	runtime.MemProfileRate = 0
+}
 
 // TestCrash runs seeds on all processors.
 func TestCrash(t *testing.T) {
