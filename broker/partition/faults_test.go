@@ -279,3 +279,18 @@ func TestCompact(t *testing.T) {
 		}
 	}
 }
+
+// TestStopGivesMemoryBack: a stopped partition that kept its tail would let every producer of the node wait for ever.
+func TestStopGivesMemoryBack(t *testing.T) {
+	r := newRig(t)
+	l := r.create(DefaultConfig())
+	r.must(l, produce(1, "v", -1, -1, -1, r.now))
+	r.journal.wait.Wait()
+	if r.env.Pool.Used() == 0 {
+		t.Fatal("the tail holds nothing")
+	}
+	l.Stop(errDisk)
+	if used := r.env.Pool.Used(); used != 0 {
+		t.Fatalf("%d bytes are still held", used)
+	}
+}

@@ -107,7 +107,7 @@ func (l *Log) writeChunk(w work) error {
 	l.dirty = true
 	l.flushed = w.end
 	w.chunk.flushed = w.batches
-	if w.batches == len(w.chunk.batches) {
+	if w.batches == len(w.chunk.batches) && len(l.tail) > 0 && l.tail[0] == w.chunk { // else the log was stopped meanwhile
 		w.chunk.release()
 		l.tail[0] = nil
 		l.tail = l.tail[1:]

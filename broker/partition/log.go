@@ -2,6 +2,7 @@ package partition
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -305,6 +306,12 @@ func (l *Log) finish(why error) bool {
 		}
 	}
 	l.pending = nil
+	if !errors.Is(why, ErrClosed) { // nobody reads or writes it any more: what is synced is in the journal, and others need the memory
+		for _, c := range l.tail {
+			c.release()
+		}
+		l.tail = nil
+	}
 	l.wake()
 	l.mu.Unlock()
 	ready.run()
