@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ import (
 	"chronik.dev/chronik/broker/metadata"
 	"chronik.dev/chronik/broker/metapb"
 	"chronik.dev/chronik/broker/partition"
+	"chronik.dev/chronik/broker/raftlog"
 	"chronik.dev/chronik/broker/recovery"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
@@ -156,7 +158,7 @@ func (b *Broker) openRaft(ctx context.Context, founding bool) error {
 	id := b.dir.Identity()
 	node, err := consensus.Start(ctx, consensus.Options{
 		FS: b.fs, Dir: b.dir.Path(datadir.RaftDir), DirID: id.DirectoryID, MemberID: id.MemberID, Found: founding,
-		StateMachine: b.state, Logger: b.logger,
+		StateMachine: b.state, Logger: b.logger, Log: raftlog.Options{Evidence: b.saveRaftTail},
 	})
 	if err != nil {
 		return fmt.Errorf("metadata group: %w", err)
@@ -167,6 +169,21 @@ func (b *Broker) openRaft(ctx context.Context, founding bool) error {
 		b.recovered = recoveredRaft{Term: r.Term, Vote: r.Vote, Commit: r.Commit, LastIndex: r.Last, ConfState: confState(node.Status())}
 	}
 	return nil
+}
+
+// saveRaftTail keeps the bytes of a torn end of Raft's log before it is cut, and notes it in the ledger.
+func (b *Broker) saveRaftTail(f wal.Finding) error {
+	name := fmt.Sprintf("raft-%s-%d", filepath.Base(f.File), f.Offset)
+	saved, err := datadir.EvidenceRange(b.fs, b.dir.Path(), name, f.File, f.Offset, f.Length)
+	if err != nil {
+		return err
+	}
+	_, err = b.dir.Report(datadir.Incident{
+		Class: datadir.Torn, File: filepath.Join(datadir.RaftDir, filepath.Base(f.File)), Offset: f.Offset, Length: f.Length,
+		FirstLSN: uint64(f.FirstLSN), LastLSN: uint64(f.LastLSN), Reason: string(f.Reason), Evidence: saved,
+		Message: "the torn end of Raft's log was cut: " + f.Evidence, Next: b.verifyCommand(),
+	})
+	return err
 }
 
 // confState renders the voters of a group.

@@ -59,7 +59,7 @@ func (n *node) start() (time.Duration, error) {
 		seen := false
 		for lines.Scan() {
 			fmt.Fprintln(n.log, lines.Text())
-			if !seen && strings.Contains(lines.Text(), "ready") {
+			if !seen && strings.HasPrefix(lines.Text(), "ready: ") {
 				seen = true
 				close(ready)
 			}

@@ -203,7 +203,7 @@ func (s *scenario) show(resp kmsg.Response) string {
 			head = fmt.Sprintf("%d %s %s type=%q protocol=%q", g.ErrorCode, null(g.ErrorMessage), g.State, g.ProtocolType, g.Protocol)
 			for _, m := range g.Members {
 				if s.members[m.MemberID] != "" {
-					add("[%s %s %s %s %q %q]", m.MemberID, null(m.InstanceID), m.ClientID, m.ClientHost, m.ProtocolMetadata, m.MemberAssignment)
+					add("[%s %s %s %s %q %q]", s.members[m.MemberID], null(m.InstanceID), m.ClientID, m.ClientHost, m.ProtocolMetadata, m.MemberAssignment)
 				}
 			}
 		}

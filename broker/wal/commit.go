@@ -116,6 +116,9 @@ func (l *Log) drain(mine *queue) {
 		frames, requests := mine.frames, mine.requests
 		for len(requests) > 0 {
 			n, count := l.take(requests)
+			if plantAckBeforeSync {
+				l.answer(requests[:n], err)
+			}
 			if err == nil {
 				err = l.group(frames[:count], requests[:n])
 			}
@@ -150,8 +153,9 @@ func (l *Log) take(requests []request) (n, frames int) {
 
 func (l *Log) answer(requests []request, err error) {
 	for i := range requests {
-		if requests[i].done != nil {
-			requests[i].done(err)
+		if done := requests[i].done; done != nil {
+			requests[i].done = nil
+			done(err)
 		}
 	}
 }

@@ -1,0 +1,5 @@
+//go:build planted_ack_before_sync
+
+package wal
+
+const plantAckBeforeSync = true
