@@ -21,7 +21,7 @@ func drawFault(rng *rand.Rand) vfs.Fault {
 		f.Match, f.Skip = "", f.Skip/10
 	}
 	if f.Op == vfs.OpWrite {
-		f.Short = rng.IntN(9000)
+		f.Short = vfs.Fragment * rng.IntN(18) // inside a sector it would rightly be called undecided
 		if rng.IntN(3) == 0 {
 			f.Err = syscall.ENOSPC
 		}
