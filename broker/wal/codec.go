@@ -15,6 +15,7 @@ const (
 	frameHead     = 64
 	rangeSize     = 40
 
+	maxLSN    = LSN(1) << 62
 	maxRanges = 1024 // in a data group's head; what is past it goes into the group's last range as "other"
 )
 
@@ -83,7 +84,7 @@ func decodeHead(b []byte) (Head, error) {
 
 // sane says whether a head's fields can be what a writer wrote; blocks is how many blocks the file has from h.Start on, at least.
 func (h *Head) sane() bool {
-	if h.Kind < HeaderGroup || h.Kind > FillGroup || h.Blocks == 0 || h.FirstLSN == 0 || h.FirstLSN > 1<<62 {
+	if h.Kind < HeaderGroup || h.Kind > FillGroup || h.Blocks == 0 || h.FirstLSN == 0 || h.FirstLSN > maxLSN {
 		return false
 	}
 	capacity := uint64(h.Blocks) * blockPayload
@@ -132,7 +133,7 @@ func decodeFrameHead(b []byte, generation uint64) (id Identity, ok bool) {
 		return id, false
 	}
 	id = decodeEntry(b[8:], LSN(le.Uint64(b)))
-	return id, id.LSN != 0 && id.Length >= 0 && id.Length <= MaxPayload && le.Uint16(b[10:]) == 0
+	return id, id.LSN != 0 && id.LSN <= maxLSN && id.Length >= 0 && id.Length <= MaxPayload && le.Uint16(b[10:]) == 0
 }
 
 // frame makes the frame that an identity and its payload are.

@@ -1,6 +1,10 @@
 package wal
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
 
 // release is called with the next thing that stands on its own: what is held before it is promised. It links next with what was before.
 func (in *inspector) release(next *item) error {
@@ -47,6 +51,11 @@ func (in *inspector) settle(it, next *item, first LSN) error {
 		}
 		return in.take(it, &f, false)
 	}
+	to := maxLSN
+	if next.hasHead {
+		to = first - 1
+	}
+	it.plausible(in.last+1, to)
 	f := in.finding(it, in.damaged(it, Corrupt), "")
 	linked := next.is(DataGroup) || next.is(HeaderGroup) || next.is(FooterGroup)
 	switch {
@@ -72,6 +81,21 @@ func (in *inspector) settle(it, next *item, first LSN) error {
 	}
 	in.sumKnown = false
 	return in.take(it, &f, false)
+}
+
+// plausible keeps of what was found in damage without a head the LSNs in [from, to], each once and in order: a sector that was written to a
+// wrong place can hold a frame of another group.
+func (it *item) plausible(from, to LSN) {
+	it.frames = slices.DeleteFunc(it.frames, func(f Frame) bool { return f.LSN < from || f.LSN > to })
+	slices.SortStableFunc(it.frames, func(a, b Frame) int { return cmp.Compare(a.LSN, b.LSN) })
+	it.frames = slices.CompactFunc(it.frames, func(a, b Frame) bool { return a.LSN == b.LSN })
+	intact := make(map[LSN]bool, len(it.frames))
+	for i := range it.frames {
+		intact[it.frames[i].LSN] = true
+	}
+	it.damaged = slices.DeleteFunc(it.damaged, func(id Identity) bool { return id.LSN < from || id.LSN > to || intact[id.LSN] })
+	slices.SortStableFunc(it.damaged, func(a, b Identity) int { return cmp.Compare(a.LSN, b.LSN) })
+	it.damaged = slices.CompactFunc(it.damaged, func(a, b Identity) bool { return a.LSN == b.LSN })
 }
 
 // lost fills in what a finding of LSNs [from, to] costs: what the frames left in it do not hold, named by their headers and by what the next group

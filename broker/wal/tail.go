@@ -186,6 +186,8 @@ func (in *inspector) tail(it *item, floor LSN) error {
 	first, last := in.last+1, in.last
 	if it.data() {
 		first, last = it.head.FirstLSN, it.head.LastLSN()
+	} else {
+		it.plausible(first, maxLSN)
 	}
 	for i := range it.frames {
 		in.seenLSN(it.frames[i].LSN)
@@ -222,7 +224,7 @@ func (in *inspector) tail(it *item, floor LSN) error {
 		in.find(f)
 		return nil
 	}
-	kept, lost := keep(it, first, max(last, in.inv.Highest))
+	kept, lost := keep(it, first)
 	f.Verdict, f.Lost = Undecided, lost
 	f.FirstLSN, f.LastLSN = 0, 0
 	for i := range lost {
@@ -253,34 +255,29 @@ func identityOf(f *Frame) Identity {
 
 // keep divides the group past the floor: its intact frames are kept, unless an earlier frame of the same partition is lost. Behind a frame of
 // which nothing is known nothing is kept.
-func keep(it *item, first, last LSN) (kept []Frame, lost []Identity) {
-	frames := make(map[LSN]*Frame, len(it.frames))
-	for i := range it.frames {
-		frames[it.frames[i].LSN] = &it.frames[i]
-	}
-	damaged := make(map[LSN]*Identity, len(it.damaged))
-	for i := range it.damaged {
-		damaged[it.damaged[i].LSN] = &it.damaged[i]
-	}
+func keep(it *item, first LSN) (kept []Frame, lost []Identity) {
 	gone := map[rangeKey]bool{}
+	next := first
 	unknown := false
-	for lsn := first; lsn <= last && len(frames)+len(damaged) > 0; lsn++ {
-		if f := frames[lsn]; f != nil {
-			delete(frames, lsn)
-			if unknown || gone[rangeKey{f.ID, f.Partition}] {
+	frames, damaged := it.frames, it.damaged
+	for len(frames)+len(damaged) > 0 {
+		var lsn LSN
+		if len(damaged) == 0 || len(frames) > 0 && frames[0].LSN < damaged[0].LSN {
+			f := &frames[0]
+			lsn, frames = f.LSN, frames[1:]
+			if unknown = unknown || lsn > next; unknown || gone[rangeKey{f.ID, f.Partition}] {
 				lost = append(lost, identityOf(f))
 			} else {
 				kept = append(kept, *f)
 			}
-			continue
-		}
-		id := damaged[lsn]
-		unknown = unknown || id == nil
-		if id != nil {
-			delete(damaged, lsn)
+		} else {
+			id := damaged[0]
+			lsn, damaged = id.LSN, damaged[1:]
+			unknown = unknown || lsn > next
 			gone[rangeKey{id.ID, id.Partition}] = true
-			lost = append(lost, *id)
+			lost = append(lost, id)
 		}
+		next = lsn + 1
 	}
 	return kept, lost
 }
