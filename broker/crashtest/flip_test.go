@@ -9,10 +9,9 @@ import (
 	"testing"
 
 	"chronik.dev/chronik/broker/datadir"
-	"chronik.dev/chronik/broker/raftlog"
-	"chronik.dev/chronik/broker/recovery"
-	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
+	"chronik.dev/chronik/walinspect"
 )
 
 var flagFlips = flag.Int("crash.flips", 700, "bytes of the reference directory that are damaged, spread over all files; 0 is every byte")
@@ -33,12 +32,16 @@ func TestFlips(t *testing.T) {
 	}
 	total := 0
 	sizes := map[string]int{}
+	idle, err := w.idle()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range w.disk.Files() {
 		data, err := w.disk.Bytes(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasPrefix(name, filepath.Join(root, datadir.EvidenceDir)) && !strings.HasPrefix(name, filepath.Join(root, datadir.QuarantineDir)) {
+		if !idle[name] && !strings.HasPrefix(name, filepath.Join(root, datadir.EvidenceDir)) && !strings.HasPrefix(name, filepath.Join(root, datadir.QuarantineDir)) {
 			sizes[name] = len(data)
 			total += len(data)
 		}
@@ -66,6 +69,23 @@ func TestFlips(t *testing.T) {
 	t.Logf("%d flips in %d files of %d bytes, %d silent", flips, len(sizes), total, silent)
 }
 
+// idle are the files that hold nothing: spare segments, and the blocks kept back for a full disk.
+func (w *world) idle() (map[string]bool, error) {
+	out := map[string]bool{}
+	for dir, kind := range map[string]wal.Kind{datadir.WalDir: wal.Journal, datadir.RaftDir: wal.Raft} {
+		dir = filepath.Join(root, dir)
+		inv, err := wal.Inspect(wal.InspectOptions{FS: w.disk, Dir: dir, Kind: kind}, func(*wal.Group) error { return nil })
+		if err != nil {
+			return nil, err
+		}
+		out[filepath.Join(dir, "reserve")] = true
+		for _, s := range inv.Spares {
+			out[s.File] = true
+		}
+	}
+	return out, nil
+}
+
 func flip(t *testing.T, disk *vfs.Mem, name string, at int64, mask byte) {
 	t.Helper()
 	if err := disk.Flip(name, at, mask); err != nil {
@@ -73,60 +93,23 @@ func flip(t *testing.T, disk *vfs.Mem, name string, at int64, mask byte) {
 	}
 }
 
-// findings is everything that the read-only functions say about a directory.
+// findings is everything that `wal verify --deep` and the ledger's reader say about a directory.
 func (w *world) findings(disk *vfs.Mem) (out []string) {
 	note := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	copies := func(c [2]statefile.Copy) {
-		for _, c := range c {
-			if c.State != statefile.OK {
-				note("%s", c)
-			}
-		}
-	}
-	info, err := datadir.Inspect(disk, root)
-	if err != nil {
-		return []string{err.Error()}
-	}
-	copies(info.Copies)
 	bad, err := datadir.ReadIncidents(disk, root, func(datadir.Incident) {})
 	if err != nil || len(bad) > 0 {
 		note("incidents: %v %v", bad, err)
 	}
-	report, err := w.check(disk)
+	target, err := walinspect.Open(walinspect.Options{FS: disk, Path: root})
 	if err != nil {
 		return append(out, err.Error())
 	}
-	copies(report.Checkpoint.Copies)
-	for i := range report.Findings {
-		note("%s at %d: %s", report.Findings[i].File, report.Findings[i].Offset, report.Findings[i].Reason)
-	}
-	for i := range report.Partitions {
-		p := &report.Partitions[i]
-		for _, f := range p.Findings {
-			note("%s at %d: %s", f.File, f.Offset, f.Message)
-		}
-		if p.Status != recovery.OK && p.Status != recovery.Dropped {
-			note("%s: %s", p.Name(), p.Reason)
-		}
-	}
-	for _, m := range report.Moved {
-		note("%s: %s", m.From, m.Why)
-	}
-	raft, err := raftlog.Inspect(raftlog.Options{FS: disk, Dir: filepath.Join(root, datadir.RaftDir), DirID: info.Identity.DirectoryID})
+	_, err = target.Verify(walinspect.Deep, func(f *walinspect.Finding) error {
+		note("%s %s at %d: %s: %s", f.Verdict, f.File, f.Offset, f.Reason, f.Evidence)
+		return nil
+	})
 	if err != nil {
-		return append(out, err.Error())
-	}
-	copies(raft.HardStateCopies)
-	for _, f := range raft.Findings {
-		note("%s at %d: %s", f.File, f.Offset, f.Reason)
-	}
-	for _, f := range raft.Snapshots {
-		if f.Problem != "" {
-			note("%s: %s", f.Name, f.Problem)
-		}
-	}
-	if raft.Damage != nil {
-		note("%v", raft.Damage)
+		note("%v", err)
 	}
 	return out
 }

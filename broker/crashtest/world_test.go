@@ -129,6 +129,9 @@ func (w *world) checkClean() error {
 	if err == nil && report.Worst() != wal.Notice {
 		err = fmt.Errorf("the report is not clean: %s", text(report))
 	}
+	if found := w.findings(w.disk); err == nil && len(found) > 0 {
+		err = fmt.Errorf("wal verify --deep: %s", strings.Join(found, "; "))
+	}
 	return err
 }
 
