@@ -161,51 +161,54 @@ func (c *conn) frame(limit int) (buf *[]byte, held int64, err error) {
 	return c.body(n)
 }
 
-// body reads a frame that is not there yet. Memory is taken as the bytes come in, not as the peer announces them.
+// body reads a frame that is not there yet, in chunks: memory is taken as the bytes come in, not as the peer announces them, and each
+// chunk has its time.
 func (c *conn) body(n int64) (buf *[]byte, held int64, err error) {
-	allowed := c.s.opt.FrameTimeout + time.Duration(n/(32<<10))*time.Second
-	ctx, cancel := context.WithTimeout(c.ctx, allowed)
-	defer cancel()
 	defer func() {
 		if err != nil {
 			c.s.requests.adjust(-held)
+			err = fmt.Errorf("a frame of %d bytes broke off: %w", n, err)
 		}
 	}()
-	grow := func(to int64) error {
-		if n <= smallFrame {
-			return nil
-		}
-		if err := c.s.requests.take(ctx, to-held, held); err != nil {
-			return fmt.Errorf("no memory for a request of %d bytes within %v (queued.max.request.bytes): %w", n, allowed, err)
-		}
-		held = to
-		return nil
-	}
-	have := min(n, firstChunk)
-	if err := grow(have); err != nil {
-		return nil, held, err
-	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(allowed))
-	c.renew = time.Time{}
-	buf = getFrame(int(have))
-	if _, err := io.ReadFull(c.br, *buf); err != nil {
-		return nil, held, fmt.Errorf("a frame of %d bytes broke off: %w", n, err)
-	}
+	have := int64(0)
 	for have < n {
-		more := min(n, 2*have)
-		if err := grow(more); err != nil {
+		to := min(n, max(firstChunk, 2*have))
+		if n > smallFrame {
+			if err := c.reserve(to-held, held); err != nil {
+				return nil, held, err
+			}
+			held = to
+		}
+		var larger *[]byte
+		if to <= maxPooled {
+			larger = getFrame(int(to))
+		} else {
+			b := make([]byte, to)
+			larger = &b
+		}
+		if buf != nil {
+			copy(*larger, *buf)
+			putFrame(buf)
+		}
+		buf = larger
+		_ = c.nc.SetReadDeadline(time.Now().Add(c.s.opt.FrameTimeout + time.Duration((to-have)/(32<<10))*time.Second))
+		c.renew = time.Time{}
+		if _, err := io.ReadFull(c.br, (*buf)[have:]); err != nil {
 			return nil, held, err
 		}
-		larger := make([]byte, more)
-		copy(larger, *buf)
-		putFrame(buf)
-		buf = &larger
-		if _, err := io.ReadFull(c.br, larger[have:]); err != nil {
-			return nil, held, fmt.Errorf("a frame of %d bytes broke off: %w", n, err)
-		}
-		have = more
+		have = to
 	}
 	return buf, held, nil
+}
+
+// reserve waits for memory for a large request, not for ever: others may wait for what this one holds.
+func (c *conn) reserve(n, held int64) error {
+	ctx, cancel := context.WithTimeout(c.ctx, c.s.opt.FrameTimeout)
+	defer cancel()
+	if err := c.s.requests.take(ctx, n, held); err != nil {
+		return fmt.Errorf("no memory for a large request within %v (queued.max.request.bytes): %w", c.s.opt.FrameTimeout, err)
+	}
+	return nil
 }
 
 func (s *Server) isStopping() bool {

@@ -128,23 +128,22 @@ func TestFrameAtLimit(t *testing.T) {
 	p.closed()
 }
 
-// TestTricklingPeer (trap 3): peers that announce a hundred megabytes and send next to nothing cost what they sent, and are closed.
+// TestTricklingPeer (trap 3): peers that announce megabytes and send next to nothing cost a bounded part of it, and are closed.
 func TestTricklingPeer(t *testing.T) {
-	n := start(t, Options{FrameTimeout: 300 * time.Millisecond}, "queued.max.request.bytes=20000000", "socket.request.max.bytes=5000000")
-	var peers []*peer
+	n := start(t, Options{FrameTimeout: 200 * time.Millisecond}, "queued.max.request.bytes=20000000", "socket.request.max.bytes=5000000")
 	before := heap()
-	for i := range 200 {
+	var small []*peer
+	for range 60 {
+		n.dial().write(append(binary.BigEndian.AppendUint32(nil, 5_000_000), 0, 3))
 		p := n.dial()
-		p.write(append(binary.BigEndian.AppendUint32(nil, uint32(60_000+100*i)), 0, 3))
-		peers = append(peers, p)
+		p.write(append(binary.BigEndian.AppendUint32(nil, 10_000), 0, 3))
+		small = append(small, p)
 	}
-	big := n.dial()
-	big.write(append(binary.BigEndian.AppendUint32(nil, 5_000_000), 0, 3))
-	if grown := int64(heap()) - int64(before); grown > 40<<20 {
-		t.Errorf("the heap grew by %d bytes", grown)
-	}
-	for _, p := range peers {
+	for _, p := range small {
 		p.closed()
+	}
+	if grown := int64(heap()) - int64(before); grown > 100<<20 {
+		t.Errorf("the heap grew by %d bytes, 300 million were announced", grown)
 	}
 	if used := n.s.Stats().RequestMemory; used > 20_000_000 {
 		t.Errorf("%d bytes of request memory", used)

@@ -21,7 +21,7 @@ type Options struct {
 	MaxInFlight  int           // requests of one connection that are not answered yet; default 256
 	MaxWaiting   int           // bytes of one connection's finished responses above which no more is read; default 4 MiB
 	FetchMemory  int64         // bytes of fetched records on their way, all connections together; default 128 MiB
-	FrameTimeout time.Duration // for a frame to arrive whole, plus a second for each 32 KiB of it; default 30 s
+	FrameTimeout time.Duration // for a part of a frame (1 MiB, doubling) to arrive, plus a second for each 32 KiB; default 30 s
 }
 
 func (o *Options) defaults() {

@@ -219,7 +219,7 @@ func (c *conn) take(batch []*call) (_ []*call, next *call, more bool) {
 	more = !c.ended
 	if c.ended {
 		for _, ca := range c.queue {
-			more = more || ca.urgent || ca.ready || ca.deferred != nil
+			more = more || ca.urgent
 		}
 	}
 	return batch, next, more
