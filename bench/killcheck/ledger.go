@@ -61,7 +61,8 @@ func (v *verdict) bad() bool {
 
 func (v *verdict) example(format string, args ...any) {
 	if len(v.Examples) < 20 {
-		v.Examples = append(v.Examples, fmt.Sprintf(format, args...))
+		text := fmt.Sprintf(format, args...)
+		v.Examples = append(v.Examples, text[:min(len(text), 200)])
 	}
 }
 
