@@ -192,6 +192,8 @@ func (s *scanner) describe(path string, size int64) Entry {
 	switch {
 	case name == datadir.IncidentsFile:
 		return Entry{Kind: "incident ledger"}
+	case name == reserveName && (parent == datadir.WalDir || parent == datadir.RaftDir):
+		return Entry{Kind: "space reserve", Note: "given up when the disk is full"}
 	case parent == datadir.SnapshotsDir:
 		return Entry{Kind: "Raft snapshot"}
 	case s.below(path, datadir.EvidenceDir):
@@ -207,6 +209,9 @@ func (s *scanner) describe(path string, size int64) Entry {
 	}
 	return Entry{Kind: "unknown", Note: "not a file that this release knows"}
 }
+
+// reserveName is the file in wal/ and raft/ that keeps space for metadata and repair.
+const reserveName = "reserve"
 
 // kafkaFiles are the files at the top of an Apache Kafka log directory.
 var kafkaFiles = map[string]string{
