@@ -6,7 +6,9 @@ import (
 	"errors"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"chronik.dev/chronik/broker/partition"
@@ -112,5 +114,39 @@ func TestRunningPartitionStops(t *testing.T) {
 	}
 	if len(n.result.Stopped) != 1 || n.logs["a-0"] != nil || len(n.read(n.logs["b-0"])) != 8 {
 		t.Fatalf("%+v", n.result.Stopped)
+	}
+}
+
+// TestFullDiskHoldsTheJournal lets one partition's files have no space at a checkpoint: the journal keeps what they lack.
+func TestFullDiskHoldsTheJournal(t *testing.T) {
+	n := newNode(t)
+	disk := vfs.NewFaulty(n.fs)
+	n.disk = disk
+	if err := n.result.Log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.boot(false); err != nil {
+		t.Fatal(err)
+	}
+	a, b := n.create("a", 1), n.create("b", 2)
+	n.produce(a, 3, "one-")
+	n.checkpoint()
+	n.produce(a, 4, "two-")
+	disk.Inject(vfs.Fault{Op: vfs.OpWrite, Match: "a-0/00000000000000000000.log", Err: syscall.ENOSPC, Times: -1})
+	for range 4 {
+		n.produce(b, 40, "b-")
+		n.checkpoint()
+	}
+	if a.Stopped() != nil {
+		t.Fatal(a.Stopped())
+	}
+	want := n.read(a)
+	n.crash(vfs.None)
+	n.disk = nil
+	if err := n.boot(false); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.read(n.logs["a-0"]); len(got) != 14 || !slices.Equal(got, want) {
+		t.Fatalf("%v, want %v", got, want)
 	}
 }
