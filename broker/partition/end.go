@@ -84,10 +84,6 @@ func (l *Log) Drop(raftIndex uint64) (dir string, err error) {
 	}
 	l.mu.Lock()
 	l.dir = to
-	for _, c := range l.tail {
-		c.release()
-	}
-	l.tail, l.rolls = nil, nil
 	l.mu.Unlock()
 	l.env.Pool.remove(l)
 	return to, err

@@ -44,6 +44,9 @@ func TestFailedWriteStopsThePartition(t *testing.T) {
 	if len(incidents) != 1 || incidents[0].Class != "partition-stopped" || incidents[0].Next != "chronik wal verify /data" {
 		t.Fatalf("%+v", incidents)
 	}
+	if used := r.env.Pool.Used(); used != 0 {
+		t.Fatalf("the stopped partition keeps %d bytes of the node's memory", used)
+	}
 	if disk.Count(vfs.OpSync) != 0 {
 		t.Fatal("a failed write was followed by a sync")
 	}

@@ -105,6 +105,9 @@ func (l *Log) writeChunk(w work) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dirty = true
+	if len(l.tail) == 0 {
+		return nil // stopped meanwhile
+	}
 	l.flushed = w.end
 	w.chunk.flushed = w.batches
 	if w.batches == len(w.chunk.batches) && len(l.tail) > 0 && l.tail[0] == w.chunk { // else the log was stopped meanwhile
@@ -146,7 +149,7 @@ func (l *Log) rollFiles(w work) error {
 	l.dirty = true
 	l.shape = w.roll.choices
 	l.segs = append(l.segs[:len(l.segs):len(l.segs)], next)
-	l.rolls = l.rolls[1:]
+	l.rolls = l.rolls[min(1, len(l.rolls)):] // none if stopped meanwhile
 	return nil
 }
 

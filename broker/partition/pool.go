@@ -18,7 +18,7 @@ const (
 
 // Pool bounds the memory of all tails of a node and owns the one goroutine that writes synced chunks to the partition files.
 //
-// Above half of the limit the flusher writes the chunks of the partitions with the oldest data until a quarter is free again. At the
+// Above half of the limit the flusher writes the chunks of the partitions with the oldest data until a quarter is left in memory. At the
 // limit appends wait, before they take any lock; appends of the node itself (AppendInfo.Internal) never wait.
 type Pool struct {
 	limit   int64
@@ -172,7 +172,7 @@ func (p *Pool) flusher() {
 	}
 }
 
-// relieve flushes the partitions with the oldest data until a quarter of the limit is free of the half that is kept.
+// relieve flushes the partitions with the oldest data until a quarter of the limit is left in memory.
 func (p *Pool) relieve() {
 	type candidate struct {
 		log *Log
