@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	crashSeeds = flag.Int("crash.seeds", 6, "histories of the crash test, each with hundreds of crash states")
+	crashSeeds = flag.Int("crash.seeds", 3, "histories of the crash test, each with hundreds of crash states")
 	crashFrom  = flag.Uint64("crash.from", 1, "first seed of the crash test")
 )
 

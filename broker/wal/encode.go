@@ -28,11 +28,6 @@ func (e *encoder) release() {
 	}
 }
 
-// dataBody is the payload bytes of a data group's tables and frames.
-func dataBody(frames, ranges, payload, padding int) int {
-	return align8(headSize+frames*entrySize+ranges*rangeSize) + frames*frameHead + payload + padding
-}
-
 // framesBody measures a data group: Body of its head. Each frame starts at a multiple of 8.
 func framesBody(frames []Frame, ranges int) int {
 	n := align8(headSize + len(frames)*entrySize + ranges*rangeSize)

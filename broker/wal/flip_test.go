@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"chronik.dev/chronik/broker/vfs"
 )
@@ -51,9 +52,10 @@ func fixtureDir(t testing.TB, kind Kind) (*vfs.Mem, Options) {
 func waitSpare(l *Log) {
 	for l.spareCount() < l.o.Spares {
 		l.kick()
+		time.Sleep(100 * time.Microsecond)
 	}
 	l.maint.Lock()
-	l.maint.Unlock() //nolint:staticcheck // an empty critical section waits for the keeper
+	defer l.maint.Unlock()
 }
 
 func readFile(t testing.TB, m *vfs.Mem, name string) []byte {

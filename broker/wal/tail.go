@@ -49,6 +49,7 @@ func (in *inspector) checkSuccessor(list []*candidate, i int, id, generation uin
 		f.Reason = ReasonRolledBack
 	}
 	in.inv.maxID = max(in.inv.maxID, id)
+	in.seenLSN(in.last + unseen)
 	in.find(f)
 }
 
@@ -102,8 +103,11 @@ func (in *inspector) missingFile(c *candidate) error {
 	}
 	f := Finding{File: c.name, Segment: c.id, Record: "segment", Verdict: Corrupt, Reason: ReasonFile,
 		Evidence: fmt.Sprintf("the manifest lists it, generation %016x, durable to LSN %d", s.generation, s.synced)}
-	if s.synced >= s.first {
-		f.Incomplete, f.FirstLSN, f.LastLSN = true, s.first, s.synced
+	if s.end == 0 || s.synced >= s.first {
+		f.Incomplete, f.FirstLSN, f.LastLSN = true, s.first, max(s.first, s.synced)
+	}
+	if s.end == 0 {
+		in.seenLSN(max(s.first, s.synced) + unseen)
 	}
 	in.last = max(in.last, s.first-1, s.synced)
 	in.sumKnown = false
@@ -118,6 +122,7 @@ func (in *inspector) finish() error {
 	inv := in.inv
 	floor := in.floor()
 	in.end()
+	first := true
 	for i, it := range in.held {
 		var err error
 		switch {
@@ -132,8 +137,10 @@ func (in *inspector) finish() error {
 			err = in.take(it, nil, true)
 		case it.current || it.hasHead:
 			err = in.tail(it, floor)
+			first = false
 		default:
-			err = in.nothing(it, floor, i == 0 || i == 1 && inv.Tail != nil)
+			in.nothing(it, floor, first)
+			first = false
 		}
 		if err != nil {
 			return err
@@ -180,6 +187,9 @@ func (in *inspector) floor() LSN {
 	return floor
 }
 
+// unseen is how many LSNs are passed over where a group may have been whose LSNs nothing tells: more than a group holds.
+const unseen = 1 << 24
+
 // tail judges a damaged group, or what is left of one, that nothing behind it promises.
 func (in *inspector) tail(it *item, floor LSN) error {
 	inv := in.inv
@@ -194,6 +204,9 @@ func (in *inspector) tail(it *item, floor LSN) error {
 	}
 	for i := range it.damaged {
 		in.seenLSN(it.damaged[i].LSN)
+	}
+	if !it.data() {
+		in.seenLSN(max(first, last) + unseen)
 	}
 	f := in.finding(it, in.damaged(it, Corrupt), fmt.Sprintf("LSN %d and below were promised to be durable", floor))
 	switch {
@@ -225,6 +238,7 @@ func (in *inspector) tail(it *item, floor LSN) error {
 		return nil
 	}
 	kept, lost := keep(it, first)
+	f.Incomplete = it.incomplete
 	f.Verdict, f.Lost = Undecided, lost
 	f.FirstLSN, f.LastLSN = 0, 0
 	for i := range lost {
@@ -294,7 +308,7 @@ func tailOf(it *item, frames []Frame) *Group {
 
 // nothing judges damage past the last group that holds nothing of this use. Only at first, right behind that group or behind the place of a lost
 // marker, can a group have been there, and only if no sector of its first block is as the previous use left it.
-func (in *inspector) nothing(it *item, floor LSN, first bool) error {
+func (in *inspector) nothing(it *item, floor LSN, first bool) {
 	f := in.finding(it, Notice, "nothing was stored here: no group had begun before it")
 	inv := in.inv
 	f.Incomplete = false
@@ -318,11 +332,12 @@ func (in *inspector) nothing(it *item, floor LSN, first bool) error {
 		f.Verdict, f.Incomplete = IOError, true
 		inv.end.unreadable = true
 	case in.o.Kind == Raft:
+		in.seenLSN(in.last + unseen)
 		f.Verdict, f.Evidence = Torn, "past the floor and without a marker: nothing can depend on what was here"
 	default:
+		in.seenLSN(in.last + unseen)
 		f.Verdict, f.Incomplete, f.FirstLSN = Undecided, true, in.last+1
 		f.Evidence = "past the floor, where the next group would be, and not as an interrupted write leaves it: a group or a marker may have been here"
 	}
 	in.find(f)
-	return nil
 }
