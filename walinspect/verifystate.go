@@ -226,10 +226,8 @@ func (t *Target) fromRecovery(p *recovery.PartitionReport) []Finding {
 	}
 	f := Finding{
 		Verdict: verdict, File: filepath.Join(datadir.TopicsDir, p.Name()), Record: "partition", Reason: string(p.Status),
-		Topic: p.Topic, Partition: &number, Evidence: p.Reason, Next: p.Next,
-	}
-	if f.Next == "" {
-		f.Next = t.next(&f, filepath.Join(t.Root, f.File))
+		Topic: p.Topic, Partition: &number, Evidence: p.Reason,
+		Next: fmt.Sprintf("chronik wal dump --damaged --topic %s --partition %d %s", quote(p.Topic), number, quote(t.Root)),
 	}
 	return []Finding{f}
 }

@@ -11,7 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/raftlog"
+	"chronik.dev/chronik/broker/recovery"
+	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
 )
 
 // Exit codes of the whole binary. Where several apply to what a command found, the gravest decides: I/O error over corruption over
@@ -85,10 +90,26 @@ func exitCode(err error) int {
 	if errors.As(err, &known) {
 		return known.code
 	}
+	var newer *statefile.VersionError
+	var raft *raftlog.DamageError
+	var copies *statefile.BadError
+	switch {
+	case errors.As(err, &newer):
+		return exitVersion
+	case errors.As(err, &raft), errors.As(err, &copies) && copies.Unwrap() == nil:
+		return exitCorrupt
+	}
 	for _, c := range []struct {
 		cause error
 		code  int
 	}{
+		{recovery.ErrFormat, exitVersion},
+		{raftlog.ErrVersion, exitVersion},
+		{recovery.ErrUnreadable, exitIO},
+		{recovery.ErrNoJournal, exitCorrupt},
+		{recovery.ErrNoCheckpoint, exitCorrupt},
+		{datadir.ErrNoIdentity, exitCorrupt},
+		{wal.ErrNoSpace, exitNoSpace},
 		{vfs.ErrLocked, exitRunning},
 		{syscall.ENOSPC, exitNoSpace},
 		{syscall.EIO, exitIO},

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,7 +35,10 @@ func TestMain(m *testing.M) {
 //	shutdown, crash         end it with SIGTERM (exit 0 is required) or SIGKILL
 //	produce TOPIC N         N records "value-1"... to partition 0 of TOPIC, acknowledged
 //	consume TOPIC N         reads N records of TOPIC back and compares them
-//	flip GLOB BYTE          flips one bit of the one file that GLOB matches; BYTE -N counts from the end
+//	flip GLOB BYTE          flips one bit of the one file that GLOB matches; BYTE -N counts from the end, @TEXT is where TEXT is first
+//	tear DIR                leaves the last group of the journal as an interrupted write does
+//	rot DIR                 flips a bit in the last group of the journal, which nothing promised
+//	newer DIR               makes the identity one of a later format version
 //	put GLOB BYTE TEXT      overwrites bytes
 //	resize GLOB SIZE        truncates; SIZE -N cuts N bytes
 //	get PATH CODE TEXT      the admin endpoint answers CODE and TEXT
@@ -44,7 +48,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error { env.Values["node"] = &testNode{}; return nil },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "start": cmdStart, "shutdown": cmdShutdown, "crash": cmdCrash, "produce": cmdProduce, "consume": cmdConsume,
-			"flip": cmdFlip, "put": cmdPut, "resize": cmdResize, "get": cmdGet,
+			"flip": cmdFlip, "put": cmdPut, "tear": cmdTear, "rot": cmdRot, "newer": cmdNewer, "resize": cmdResize, "get": cmdGet,
 		},
 	})
 }
@@ -186,8 +190,17 @@ func theFile(ts *testscript.TestScript, pattern string) string {
 	return names[0]
 }
 
-// position returns a byte position; negative ones count from the end.
+// position returns a byte position; negative ones count from the end, @TEXT is where TEXT is.
 func position(ts *testscript.TestScript, name, text string) int64 {
+	if what, ok := strings.CutPrefix(text, "@"); ok {
+		content, err := os.ReadFile(name)
+		ts.Check(err)
+		at := bytes.Index(content, []byte(what))
+		if at < 0 {
+			ts.Fatalf("%s does not hold %q", name, what)
+		}
+		return int64(at)
+	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	ts.Check(err)
 	if strings.HasPrefix(text, "-") {

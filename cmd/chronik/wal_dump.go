@@ -213,7 +213,7 @@ func itemLine(b *strings.Builder, i *walinspect.Item) {
 	switch {
 	case i.Type == wal.RaftEntry.String():
 		fmt.Fprintf(b, " index=%d term=%d", i.First, i.Last)
-	case i.Batch != nil || i.Last > i.First:
+	case i.Type == wal.Batch.String() || i.Item == "batch" || i.Last > i.First:
 		fmt.Fprintf(b, " offsets=%d-%d", i.First, i.Last)
 	default:
 		fmt.Fprintf(b, " at=%d", i.First)

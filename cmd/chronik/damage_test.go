@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/statefile"
+	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
+	"chronik.dev/chronik/walinspect"
+)
+
+// lastGroup finds the last group of a data directory's journal, of one block as one small record makes it.
+func lastGroup(ts *testscript.TestScript, args []string) (name string, at int64) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: tear|rot DIR")
+	}
+	dir := ts.MkAbs(args[0])
+	target, err := walinspect.Open(walinspect.Options{FS: vfs.OS, Path: filepath.Join(dir, datadir.WalDir)})
+	ts.Check(err)
+	_, err = target.Dump(&walinspect.Filter{}, func(i *walinspect.Item) error {
+		name, at = filepath.Join(dir, i.File), i.Position
+		return nil
+	})
+	ts.Check(err)
+	return name, at
+}
+
+// zeroFrom clears a file from a position on, as a growing file is that was never written there.
+func zeroFrom(ts *testscript.TestScript, name string, at int64) {
+	content, err := os.ReadFile(name)
+	ts.Check(err)
+	clear(content[at:])
+	ts.Check(os.WriteFile(name, content, 0o644))
+}
+
+func cmdTear(ts *testscript.TestScript, _ bool, args []string) {
+	name, at := lastGroup(ts, args)
+	zeroFrom(ts, name, at+wal.SectorSize)
+}
+
+func cmdRot(ts *testscript.TestScript, _ bool, args []string) {
+	name, at := lastGroup(ts, args)
+	zeroFrom(ts, name, at+wal.BlockSize) // no marker promises the group
+	content, err := os.ReadFile(name)
+	ts.Check(err)
+	in := bytes.LastIndex(content, []byte("value-"))
+	if int64(in) < at {
+		ts.Fatalf("the last group of %s holds no record", name)
+	}
+	content[in] ^= 0x80
+	ts.Check(os.WriteFile(name, content, 0o644))
+}
+
+// cmdNewer patches the version of both copies of the identity and their header's CRC, after docs/format/statefile.md.
+func cmdNewer(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: newer DIR")
+	}
+	for _, name := range statefile.Names(filepath.Join(ts.MkAbs(args[0]), datadir.IdentityBase)) {
+		b, err := os.ReadFile(name)
+		ts.Check(err)
+		if len(b) < 48 {
+			ts.Check(errors.New("the identity has no header"))
+		}
+		binary.LittleEndian.PutUint16(b[6:], 99)
+		binary.LittleEndian.PutUint32(b[44:], crc32.Checksum(b[:44], crc32.MakeTable(crc32.Castagnoli)))
+		ts.Check(os.WriteFile(name, b, 0o644))
+	}
+}
