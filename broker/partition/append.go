@@ -217,7 +217,7 @@ func (l *Log) place(frames []wal.Frame, batches []incoming, cfg *Config, epoch i
 		t.result.AppendTime = now
 	}
 	if n := len(l.epochs); n == 0 || l.epochs[n-1].Epoch < l.epoch {
-		l.epochs = append(l.epochs, EpochEntry{Epoch: l.epoch, Start: l.end})
+		l.epochs = addEpoch(l.epochs, l.epoch, l.end)
 		frames = append(frames, l.frame(wal.EpochBegun, l.end, 0, nil))
 	}
 	for i := range batches {

@@ -51,6 +51,16 @@ func epochAt(entries []EpochEntry, offset int64) int32 {
 	return epoch
 }
 
+// addEpoch adds an epoch that begins at start. An epoch without records of its own, of which delete-records left only the entry, makes way
+// for it (LeaderEpochFileCache.assign).
+func addEpoch(entries []EpochEntry, epoch int32, start int64) []EpochEntry {
+	n := len(entries)
+	for n > 0 && entries[n-1].Start >= start {
+		n--
+	}
+	return append(entries[:n:n], EpochEntry{Epoch: epoch, Start: start})
+}
+
 // cutEpochs drops the entries at or above end, and moves the first one up to the log start.
 func cutEpochs(entries []EpochEntry, start, end int64) []EpochEntry {
 	for len(entries) > 0 && entries[len(entries)-1].Start >= end {

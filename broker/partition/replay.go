@@ -254,7 +254,7 @@ func (r *Replay) take(raw []byte, h *batch.Header) error {
 func (r *Replay) beginEpoch(epoch int32, start int64) {
 	r.st.Epoch = max(r.st.Epoch, epoch)
 	if n := len(r.st.Epochs); n == 0 || r.st.Epochs[n-1].Epoch < epoch {
-		r.st.Epochs = append(r.st.Epochs, EpochEntry{Epoch: epoch, Start: start})
+		r.st.Epochs = addEpoch(r.st.Epochs, epoch, start)
 	}
 }
 

@@ -374,3 +374,10 @@ func TestClock(t *testing.T) {
 	c.Trust()
 	look(2000+2*day, time.Second, true, 0)
 }
+
+func TestEpochAfterDeletedRecords(t *testing.T) {
+	got := addEpoch(cutEpochs([]EpochEntry{{Epoch: 0, Start: 0}, {Epoch: 1, Start: 3}}, 5, 6), 2, 5)
+	if !slices.Equal(got, []EpochEntry{{Epoch: 2, Start: 5}}) {
+		t.Fatalf("%v", got)
+	}
+}
