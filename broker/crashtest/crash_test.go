@@ -35,14 +35,14 @@ var (
 	flagSeeds = flag.Int("crash.seeds", 24, "number of seeds, if -crash.for is not given")
 	flagFor   = flag.Duration("crash.for", 0, "go on for this long")
 	flagFloor = flag.Int64("crash.floor", 0, "fail if fewer crash states were judged")
+	flagRate  = flag.Int("crash.density", 40, "crash points per 1000 calls to the disk; less means more seeds and longer histories")
 	flagKeep  = flag.String("crash.keep", "", "directory for the disk of a failing seed")
 )
 
-// Of each seed: lives of the node, requests per life, crash points per 1000 calls to the disk.
+// Of each seed: lives of the node, and requests per life.
 const (
-	lives   = 4
-	steps   = 60
-	density = 60
+	lives = 4
+	steps = 60
 )
 
 func init() {
@@ -64,7 +64,7 @@ func TestCrash(t *testing.T) {
 				if *flagFor > 0 && time.Since(begin) > *flagFor || *flagFor == 0 && seed >= *flagFrom+uint64(*flagSeeds) {
 					return
 				}
-				if w, err := run(draw(seed), &c, steps, lives, density); err != nil {
+				if w, err := run(draw(seed), &c, steps, lives, *flagRate); err != nil {
 					t.Errorf("seed %d: %v\nagain: go test ./broker/crashtest -run TestCrash -crash.from=%d -crash.seeds=1 -count=20", seed, err, seed)
 					w.keep(t)
 				}

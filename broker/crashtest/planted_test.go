@@ -53,7 +53,7 @@ func TestPlantedBugs(t *testing.T) {
 			for seed := uint64(1); seed <= 60; seed++ {
 				s := draw(seed)
 				s.plant = p
-				if _, err := run(s, &c, steps, lives, density); err != nil {
+				if _, err := run(s, &c, steps, lives, *flagRate); err != nil {
 					t.Logf("found after %d crash states, seed %d: %.300s", c.states.Load(), seed, err)
 					return
 				}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 
 	"chronik.dev/chronik/broker/batch"
 	"chronik.dev/chronik/broker/partition"
@@ -12,9 +13,10 @@ import (
 
 // producer is an idempotent producer of one partition: it sends again what was not acknowledged.
 type producer struct {
-	pid  int64
-	next int32    // sequence
-	sent []*event // not acknowledged, oldest first
+	pid   int64
+	next  int32       // sequence
+	sent  []*event    // not acknowledged, oldest first
+	reset atomic.Bool // a batch was refused for want of space: its producer begins anew
 }
 
 // worker drives one node with seeded requests and keeps the model.
@@ -25,6 +27,8 @@ type worker struct {
 	node  *node
 	// faulty says that the disk fails on purpose: an error is no finding, it leaves what was asked unanswered.
 	faulty bool
+	// full says that the disk is or was full in this life: requests may be refused, and the life may end with any error.
+	full atomic.Bool
 
 	open  []*client
 	ids   uint64 // topic ids and producer ids drawn
@@ -84,10 +88,26 @@ func (w *worker) step() error {
 		return nil
 	case n < 91:
 		return w.drop(c)
+	case n < 92 && w.rng.IntN(4) == 0:
+		w.fill()
+		return nil
 	case n < 95:
 		return w.model.wait(0)
 	}
 	return w.node.checkpoints.Run()
+}
+
+// fill leaves little room on the disk, or makes room again.
+func (w *worker) fill() {
+	if w.full.Swap(true) && w.rng.IntN(2) == 0 {
+		w.node.disk.SetLimit(0)
+		return
+	}
+	w.node.disk.SetLimit(1 << 40)
+	free, err := w.node.disk.Free(root)
+	if err == nil {
+		w.node.disk.SetLimit(1<<40 - free + w.rng.Int64N(128<<10))
+	}
 }
 
 func (w *worker) create() error {
@@ -157,6 +177,9 @@ func (p *producer) pending(m *model) []*event {
 // newBatch builds a batch whose content no other batch has.
 func (w *worker) newBatch(c *client, idempotent bool) (*event, error) {
 	b := batch.NewBuilder(batch.None)
+	if c.prod.reset.Load() {
+		c.prod = w.newProducer()
+	}
 	count := 1 + w.rng.IntN(4)
 	size := 1 + w.rng.IntN(200)
 	switch w.rng.IntN(12) {
@@ -205,6 +228,9 @@ func (w *worker) send(c *client, e *event) {
 		switch {
 		case err != nil && w.faulty:
 			m.fail(err)
+		case errors.Is(err, partition.ErrNoSpace) && w.full.Load():
+			m.refuse(h, &again)
+			c.prod.reset.Store(true)
 		case errors.Is(err, partition.ErrStopped), errors.Is(err, partition.ErrDeleted), errors.Is(err, partition.ErrClosed):
 			return // no answer: the event stays in flight
 		case err != nil:
@@ -264,8 +290,11 @@ func (w *worker) deleteRecords(c *client) error {
 	w.model.ask(c.h, e)
 	answer := make(chan error, 1)
 	c.log.DeleteRecords(e.to, func(_ int64, err error) {
-		if err == nil {
+		switch {
+		case err == nil:
 			w.model.ack(c.h, e)
+		case errors.Is(err, partition.ErrNoSpace):
+			w.model.refuse(c.h, e)
 		}
 		answer <- err
 	})

@@ -21,11 +21,12 @@ import (
 type counts struct {
 	seeds, lives, steps, acks, saves      atomic.Int64
 	states, inner, again, torn, cleanings atomic.Int64
+	full                                  atomic.Int64 // lives that ended on a full disk
 }
 
 func (c *counts) String() string {
-	return fmt.Sprintf("%d crash states (%d inside recovery, %d after it, %d with a torn write); %d seeds, %d lives of a node, %d clean stops, %d requests, %d acknowledged, %d Raft saves",
-		c.states.Load(), c.inner.Load(), c.again.Load(), c.torn.Load(), c.seeds.Load(), c.lives.Load(), c.cleanings.Load(), c.steps.Load(),
+	return fmt.Sprintf("%d crash states (%d inside recovery, %d after it, %d with a torn write); %d seeds, %d lives of a node, %d clean stops, %d ends on a full disk, %d requests, %d acknowledged, %d Raft saves",
+		c.states.Load(), c.inner.Load(), c.again.Load(), c.torn.Load(), c.seeds.Load(), c.lives.Load(), c.cleanings.Load(), c.full.Load(), c.steps.Load(),
 		c.acks.Load(), c.saves.Load())
 }
 
@@ -57,11 +58,15 @@ func run(s setup, c *counts, steps, lives, density int) (*world, error) {
 	return w, nil
 }
 
-// draw answers whether a call to the disk is a crash point, with a generator for it.
-func (w *world) draw() *rand.Rand {
+// draw answers whether a call to the disk is a crash point, with a generator for it. Writes of journal and Raft log are the most telling.
+func (w *world) draw(op vfs.Op) *rand.Rand {
+	density := w.density
+	if op.Kind == vfs.OpWrite && (strings.Contains(op.Name, "/wal/") || strings.Contains(op.Name, "/raft/")) {
+		density *= 4 // a write in flight
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.rng.IntN(1000) >= w.density {
+	if w.rng.IntN(1000) >= density {
 		return nil
 	}
 	return rand.New(rand.NewPCG(w.rng.Uint64(), 1))
@@ -85,19 +90,26 @@ func (w *world) live(steps int) error {
 	}
 	for i := 0; i < steps && err == nil; i++ {
 		w.counts.steps.Add(1)
-		err = w.worker.step()
+		if err = w.worker.step(); err != nil && w.worker.full.Load() {
+			break // the node says why it cannot go on; what it acknowledged must be there all the same
+		}
 		model.mu.Lock()
 		if model.failed != nil {
 			err = model.failed
 		}
 		model.mu.Unlock()
 	}
+	end := w.worker.rng.IntN(4)
+	if err != nil && w.worker.full.Load() && model.failed == nil {
+		end, err = 1+w.worker.rng.IntN(3), nil
+		w.counts.full.Add(1)
+	}
 	if err != nil {
 		n.halt()
 		return w.blame(w.disk, "work", err)
 	}
 	w.disk.SetHook(nil)
-	end := w.worker.rng.IntN(4)
+	w.disk.SetLimit(0)
 	var next *vfs.Mem
 	switch end {
 	case 0:
@@ -120,6 +132,8 @@ func (w *world) live(steps int) error {
 	w.counts.saves.Add(int64(raft.saves))
 	model.acks, raft.saves = 0, 0
 	w.disk = next
+	w.disk.SetLimit(0)
+	w.worker.full.Store(false)
 	return nil
 }
 
@@ -169,7 +183,7 @@ func (w *world) topics() map[[16]byte]string {
 
 // crashPoint is the hook of the living node's disk: now and then it judges what a power loss here would leave.
 func (w *world) crashPoint(op vfs.Op) {
-	rng := w.draw()
+	rng := w.draw(op)
 	if rng == nil {
 		return
 	}
@@ -220,6 +234,7 @@ func (j *judge) verdict(disk *vfs.Mem, depth int) error {
 	if depth > 0 {
 		c.inner.Add(1)
 	}
+	disk.SetLimit(0)
 	before := disk.Kill()
 	if err := j.boot(disk, depth); err != nil {
 		return j.world.blame(before, fmt.Sprintf("power loss at %s, crash inside recovery %d times", j.at, depth), err)
