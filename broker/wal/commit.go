@@ -25,7 +25,7 @@ type request struct {
 
 // Append enqueues frames in call order, sets their LSNs and returns the last. They go into one group. It never blocks on I/O. The payloads
 // must stay unchanged until done; the frames slice may be reused at once. done is called once, in the order of LSNs, from the committer,
-// after the sync or with the error: it must not block, and may call Append. ErrNoSpace means that these frames were not written and the
+// after the sync or with the error, perhaps before Append returns: it must not block, and may call Append. ErrNoSpace means that these frames were not written and the
 // log goes on; any other error is final.
 func (l *Log) Append(frames []Frame, done func(error)) LSN {
 	return l.append(frames, request{done: done})

@@ -117,10 +117,9 @@ func (w *crashWorld) step(l *Log) {
 		w.acked.Store(uint64(lsn))
 	} else {
 		done := make(chan error, 1)
-		var lsn LSN
-		lsn = l.Append(frames, func(err error) {
+		l.Append(frames, func(err error) {
 			if err == nil {
-				w.acked.Store(uint64(lsn))
+				w.acked.Store(uint64(frames[n-1].LSN))
 			}
 			done <- err
 		})

@@ -93,12 +93,13 @@ func (in *inspector) segment(list []*candidate, i int) error {
 	}
 	defer f.Close()
 	var free [][]byte
+	var spare [][]Frame
 	var buf []byte
 	if in.sc != nil {
-		free, buf = in.sc.free, in.sc.r.buf[:0]
+		free, spare, buf = in.sc.free, in.sc.spare, in.sc.r.buf[:0]
 	}
 	in.sc = &scanner{r: &blockReader{f: f, size: c.size, progress: in.progress, buf: buf}, u: c.use, log: in.o.Kind, info: info,
-		emit: in.item, free: free}
+		emit: in.item, free: free, spare: spare}
 	in.sc.limit = in.sc.r.blocks()
 	info.Cut = in.inv.manifest.cut(c.id)
 	var start uint32

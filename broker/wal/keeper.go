@@ -276,7 +276,7 @@ func (l *Log) FreeBelow(lsn LSN) error {
 	var remove []string
 	recycle := len(l.spares)
 	for _, s := range freed {
-		if s.full && s.bytes == l.o.SegmentSize && have < l.o.Spares {
+		if s.full && s.bytes == l.o.SegmentSize && l.o.Spares > 0 && have < MaxSpares {
 			have++
 			l.spares = append(l.spares, spare{file: s.file, generation: s.generation, blocks: uint32(s.bytes / BlockSize)})
 		} else {

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
@@ -244,22 +245,20 @@ func (l *Log) Close() error {
 	l.mu.Unlock()
 	<-l.done
 	l.keeper.Wait()
-	if err := l.Err(); err != nil {
-		return err
-	}
 	l.maint.Lock()
 	defer l.maint.Unlock()
-	if err := l.storeManifest(); err != nil {
-		return err
+	err := l.Err()
+	if err == nil {
+		err = l.storeManifest()
 	}
 	l.mu.Lock()
 	ready := l.ready
 	l.ready = nil
 	l.mu.Unlock()
 	if ready != nil {
-		return ready.file.close()
+		err = errors.Join(err, ready.file.close())
 	}
-	return nil
+	return err
 }
 
 // Stats counts since the log was opened.

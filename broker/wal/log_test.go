@@ -174,8 +174,7 @@ func TestConcurrentAppend(t *testing.T) {
 				done := make(chan error, 1)
 				f := []Frame{testFrame(int32(p), int64(i), 700)}
 				mu.Lock() // as a partition lock: enqueue order is LSN order
-				var lsn LSN
-				lsn = l.Append(f, func(err error) { order = append(order, lsn); done <- err })
+				l.Append(f, func(err error) { order = append(order, f[0].LSN); done <- err })
 				mu.Unlock()
 				if err := <-done; err != nil {
 					t.Error(err)
@@ -191,8 +190,8 @@ func TestConcurrentAppend(t *testing.T) {
 	if _, err := l.AppendSync([]Frame{testFrame(1, 1, 1)}, Note{}, false); !errors.Is(err, ErrClosed) {
 		t.Fatalf("append after close: %v", err)
 	}
-	if len(order) != 400 {
-		t.Fatalf("%d done calls", len(order))
+	if len(order) != 400 || !slices.IsSorted(order) {
+		t.Fatalf("%d done calls, %v", len(order), order)
 	}
 	inv, frames := readAll(t, inspectOptions(o))
 	wantClean(t, inv)

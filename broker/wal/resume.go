@@ -117,7 +117,7 @@ func (l *Log) adopt(inv *Inventory) error {
 	}
 	var remove []string
 	for _, s := range inv.Spares {
-		if s.Usable && s.Size == l.o.SegmentSize && len(l.spares) < l.o.Spares {
+		if s.Usable && s.Size == l.o.SegmentSize && l.o.Spares > 0 && len(l.spares) < MaxSpares {
 			l.spares = append(l.spares, spare{file: s.File, generation: s.Generation, blocks: uint32(s.Size / BlockSize)})
 		} else {
 			remove = append(remove, s.File)

@@ -46,7 +46,8 @@ type scanner struct {
 	emit   func(*item) error
 	states []sectorState
 	free   [][]byte // payload buffers to use again
-	holes  bool     // stale blocks between items
+	spare  [][]Frame
+	holes  bool // stale blocks between items
 	footer *item
 }
 
@@ -209,6 +210,9 @@ func (s *scanner) group(h Head, start uint32) *item {
 	good := s.judge(it, raw)
 	it.current = true
 	it.payload = unpack(s.buffer(), raw)
+	if n := len(s.spare); n > 0 {
+		it.frames, s.spare = s.spare[n-1][:0], s.spare[:n-1]
+	}
 	last := (int(h.Blocks)*sectorsPerBlock - 1) * SectorSize
 	if last+SectorSize <= len(raw) && s.states[len(s.states)-1] == sectorCurrent {
 		th, sum, err := decodeTrailer(raw[last : last+SectorSize])
@@ -273,6 +277,9 @@ func (s *scanner) buffer() []byte {
 func (s *scanner) recycle(it *item) {
 	if it.payload != nil && len(s.free) < 3 {
 		s.free = append(s.free, it.payload)
+	}
+	if it.frames != nil && len(s.spare) < 3 {
+		s.spare = append(s.spare, it.frames)
 	}
 	it.payload, it.frames = nil, nil
 }
