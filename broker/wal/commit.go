@@ -118,6 +118,7 @@ func (l *Log) drain(mine *queue) {
 			n, count := l.take(requests)
 			if plantAckBeforeSync {
 				l.answer(requests[:n], err)
+				time.Sleep(plantedDelay)
 			}
 			if err == nil {
 				err = l.group(frames[:count], requests[:n])

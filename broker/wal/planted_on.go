@@ -2,4 +2,9 @@
 
 package wal
 
-const plantAckBeforeSync = true
+import "time"
+
+const (
+	plantAckBeforeSync = true
+	plantedDelay       = 5 * time.Millisecond // of a slow disk, so that a kill finds something acknowledged and not written
+)
