@@ -122,6 +122,9 @@ func (in *inspector) segment(list []*candidate, i int) error {
 // stopAtCut makes the scanner read up to a recorded cut, and the footer there.
 func (in *inspector) stopAtCut(info *SegmentInfo) {
 	block := info.Cut.Block
+	if in.inv.manifest.footer(info.ID) == block {
+		return // the footer was durable: damage to it is damage
+	}
 	if h, err := in.sc.headAt(in.sc.r.view(block, 1), block); err == nil && h.Kind == FooterGroup {
 		return // the footer ends the scan
 	}
