@@ -48,7 +48,7 @@ func (w *world) note(format string, a ...any) { w.log = append(w.log, fmt.Sprint
 
 func (w *world) fail(format string, a ...any) {
 	w.t.Helper()
-	for _, s := range w.log[max(0, len(w.log)-40):] {
+	for _, s := range w.log[max(0, len(w.log)-60):] {
 		w.t.Log(s)
 	}
 	w.t.Fatalf(format, a...)

@@ -70,7 +70,7 @@ func (r *Replay) closedSize(s SegmentState) (int64, error) {
 			return 0, r.damage(Unreadable, path, 0, "%v", err)
 		}
 		if !slices.ContainsFunc(versions, func(v Replaced) bool { return v.NewSize == info.Size() && v.NewCRC == sum }) {
-			return 0, r.damage(Mismatch, path, 0, "%d bytes with CRC %08x are neither the file before nor after it was cleaned", info.Size(), sum)
+			return 0, r.damage(Mismatch, path, 0, "%d bytes with CRC %08x are neither the file before nor after it was cleaned; known are %+v", info.Size(), sum, versions)
 		}
 		if !r.opt.ReadOnly { // the crash may have come before the indexes followed
 			if _, err := segment.RebuildIndexes(r.env.FS, r.dir, s.Base, info.Size(), r.st.Shape.IndexInterval, true); err != nil {
