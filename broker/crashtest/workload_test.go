@@ -228,7 +228,7 @@ func (w *worker) send(c *client, e *event) {
 		switch {
 		case err != nil && w.faulty:
 			m.fail(err)
-		case errors.Is(err, partition.ErrNoSpace) && w.full.Load():
+		case w.full.Load() && (errors.Is(err, partition.ErrNoSpace) || errors.Is(err, partition.ErrOutOfOrderSequence)): // or one behind a refused one
 			m.refuse(h, &again)
 			c.prod.reset.Store(true)
 		case errors.Is(err, partition.ErrStopped), errors.Is(err, partition.ErrDeleted), errors.Is(err, partition.ErrClosed):
