@@ -14,6 +14,7 @@ package peer
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net"
 	"sync/atomic"
@@ -118,7 +119,7 @@ func (s *Server) Attach(id Identity) { s.id.Store(&id) }
 
 // Serve answers on l until Shutdown, and closes it. The error is nil after Shutdown.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.grpc.Serve(&limited{Listener: l, open: &s.open}); err != nil {
+	if err := s.grpc.Serve(&limited{Listener: l, open: &s.open}); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("peer listener %s: %w", l.Addr(), err)
 	}
 	return nil
