@@ -21,8 +21,10 @@ func (in *inspector) release(next *item) error {
 	}
 	in.held = in.held[:0]
 	gap := in.sumKnown && linked && next.head.Chain != in.sum
-	// A header names the last LSN before it, and what is unknown of the chain cannot excuse a gap.
-	behind := next.is(HeaderGroup) && in.inv.First != 0 && len(in.inv.Segments) > 1
+	// A header names the last LSN before it, and what is unknown of the chain cannot excuse a gap. LSNs that were refused for want of space leave
+	// a gap too: there the chain goes on, and the last LSN that the header names is ours.
+	follows := in.sumKnown && !gap && next.is(HeaderGroup) && LSN(next.head.Note[noteLastLSN]) == in.last
+	behind := next.is(HeaderGroup) && in.inv.First != 0 && len(in.inv.Segments) > 1 && !follows
 	if linked && first > in.last+1 && (gap || behind || !in.sumKnown && in.inFile()) {
 		in.missing(next, first)
 	} else if gap {

@@ -87,14 +87,30 @@ func (l *Log) createGrowing(id uint64, blocks uint32, pre predecessor) (*segment
 			return s, nil
 		}
 		err = errors.Join(fmt.Errorf("create segment %s: %w", name, err), f.close())
-		if rm := l.o.FS.Remove(name); rm != nil {
-			return nil, errors.Join(err, rm)
+		if undo := l.unmake(name); undo != nil { // not ErrNoSpace, whatever err is: the log must not go on
+			return nil, fmt.Errorf("%v; remove it again: %w", err, undo)
 		}
 		if !f.direct || !errors.Is(err, vfs.ErrDirect) {
 			return nil, err
 		}
 		l.direct = false
 	}
+}
+
+// unmake removes a segment that could not be made, durably: the log goes on in the segment before it, and a header that came back after a power
+// loss would contradict what is written there.
+func (l *Log) unmake(name string) error {
+	f, err := l.o.FS.OpenFile(name, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Truncate(0), f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	if err := l.o.FS.Remove(name); err != nil {
+		return err
+	}
+	return l.o.FS.SyncDir(l.o.Dir)
 }
 
 // generation draws a generation that is not 0.
