@@ -252,10 +252,10 @@ func (j *judge) boot(disk *vfs.Mem, depth int) error {
 		}
 	}
 	if depth < 2 {
-		left := 2 - depth
+		var left atomic.Int64 // recovery has goroutines of its own
+		left.Store(int64(2 - depth))
 		disk.SetHook(func(op vfs.Op) {
-			if left > 0 && j.intn(25) == 0 {
-				left--
+			if left.Load() > 0 && j.intn(25) == 0 && left.Add(-1) >= 0 {
 				j.inside(disk, depth)
 			}
 		})

@@ -40,16 +40,20 @@ func crashHistory(t *testing.T, seed uint64, limit int) (states int) {
 		log = append(log, x.name)
 		var crashes []*vfs.Mem
 		var mu sync.Mutex // the log has goroutines of its own
+		over := false
 		disk.SetHook(func(vfs.Op) {
 			mu.Lock()
 			defer mu.Unlock()
-			if rng.IntN(3) == 0 && states < limit {
+			if !over && rng.IntN(3) == 0 && states < limit {
 				crashes = append(crashes, disk.CrashClone(rng))
 				states++
 			}
 		})
 		err := do(s, x)
 		disk.SetHook(nil)
+		mu.Lock()
+		over = true // for a call of the hook that is on its way
+		mu.Unlock()
 		if err != nil {
 			t.Fatalf("seed %d: %s: %v", seed, strings.Join(log, "; "), err)
 		}
@@ -71,15 +75,19 @@ func crashHistory(t *testing.T, seed uint64, limit int) (states int) {
 func crashed(t *testing.T, disk *vfs.Mem, rng *rand.Rand, before, after *model) string {
 	var inside *vfs.Mem
 	var mu sync.Mutex
+	over := false
 	disk.SetHook(func(vfs.Op) {
 		mu.Lock()
 		defer mu.Unlock()
-		if inside == nil && rng.IntN(4) == 0 {
+		if !over && inside == nil && rng.IntN(4) == 0 {
 			inside = disk.CrashClone(rng)
 		}
 	})
 	s, _, err := Open(testOptions(disk))
 	disk.SetHook(nil)
+	mu.Lock()
+	over = true
+	mu.Unlock()
 	if err != nil {
 		return err.Error()
 	}

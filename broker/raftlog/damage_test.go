@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -315,8 +316,12 @@ func TestTornEnd(t *testing.T) {
 		disk := vfs.NewMem(7)
 		s, before := mustFound(t, disk), newModel()
 		var torn *vfs.Mem
+		var mu sync.Mutex // the log has goroutines of its own
+		over := false
 		disk.SetHook(func(op vfs.Op) {
-			if torn == nil && rng.IntN(3) == 0 {
+			mu.Lock()
+			defer mu.Unlock()
+			if !over && torn == nil && rng.IntN(3) == 0 {
 				torn = disk.CrashClone(rng)
 			}
 		})
@@ -328,6 +333,9 @@ func TestTornEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 		disk.SetHook(nil)
+		mu.Lock()
+		over = true
+		mu.Unlock()
 		mustClose(t, s)
 		if torn == nil {
 			continue
