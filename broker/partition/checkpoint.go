@@ -41,7 +41,6 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 	} else {
 		st.Producers = l.producers.state(l.synced)
 	}
-	l.lastSynced = l.syncedLSN
 	synced := l.syncedLSN
 	l.mu.Unlock()
 
@@ -71,7 +70,7 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 	}
 	l.dirty = false
 	l.listed = len(l.removed)
-	l.last, l.confirmed = st, false
+	l.last, l.lastSynced, l.confirmed = st, synced, false
 	return st, true, nil
 }
 

@@ -119,18 +119,21 @@ func (r *Replay) removeUnlisted() error {
 	}
 	for _, info := range infos {
 		kind, base, ok := segment.ParseName(info.Name())
-		if !ok || kind != segment.Log || base <= r.st.Segments[len(r.st.Segments)-1].Base {
+		if !ok || !kind.PerSegment() || base < r.st.Segments[0].Base ||
+			slices.ContainsFunc(r.st.Segments, func(s SegmentState) bool { return s.Base == base }) {
 			continue
 		}
-		if info.Size() > 0 {
-			if err := r.cutFile(filepath.Join(r.dir, info.Name()), 0, info.Size()); err != nil {
+		name := filepath.Join(r.dir, info.Name())
+		if kind == segment.Log && info.Size() > 0 {
+			if err := r.cutFile(name, 0, info.Size()); err != nil {
 				return err
 			}
 		}
-		if !r.opt.ReadOnly {
-			if err := removeSegment(r.env.FS, r.dir, base); err != nil {
-				return fmt.Errorf("replay %s: %w", r.st.Dir, err)
-			}
+		if r.opt.ReadOnly || base == r.st.End && kind != segment.Log { // a clean stop leaves a producer snapshot at the end
+			continue
+		}
+		if err := r.env.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("replay %s: %w", r.st.Dir, err)
 		}
 	}
 	return nil
