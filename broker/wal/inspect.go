@@ -318,7 +318,7 @@ func (in *inspector) damagedFooter(it *item) bool {
 	if at == 0 || it.start < at || it.data() {
 		return false
 	}
-	f := in.finding(it, in.damaged(it, Corrupt), "the manifest says that the footer is here; it holds no frames")
+	f := in.finding(it, in.damaged(it, Notice), "the manifest says that the footer is here; it holds no frames, and its neighbours say the same")
 	f.Record, f.Incomplete = fmt.Sprintf("segment footer at %d", int64(at)*BlockSize), false
 	in.find(f)
 	it.info.Sealed, it.info.foot = true, at
