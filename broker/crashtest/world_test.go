@@ -181,7 +181,7 @@ func (w *world) topics() map[[16]byte]string {
 	return out
 }
 
-// crashPoint is the hook of the living node's disk: now and then it judges what a power loss here would leave.
+// crashPoint is the hook of the living node's disk: now and then it judges what a power loss or a kill here would leave.
 func (w *world) crashPoint(op vfs.Op) {
 	rng := w.draw(op)
 	if rng == nil {
@@ -191,7 +191,11 @@ func (w *world) crashPoint(op vfs.Op) {
 	var disk *vfs.Mem
 	j.parts = w.worker.model.now(func() {
 		j.raft = w.worker.raft.now()
-		disk = w.disk.CrashClone(rng)
+		if rng.IntN(4) == 0 {
+			j.at, disk = "a kill at "+j.at, w.disk.Kill() // what is not synced can go in a power loss inside the recovery
+			return
+		}
+		j.at, disk = "a power loss at "+j.at, w.disk.CrashClone(rng)
 	})
 	if err := j.verdict(disk, 0); err != nil {
 		w.worker.model.fail(err)
@@ -237,7 +241,7 @@ func (j *judge) verdict(disk *vfs.Mem, depth int) error {
 	disk.SetLimit(0)
 	before := disk.Kill()
 	if err := j.boot(disk, depth); err != nil {
-		return j.world.blame(before, fmt.Sprintf("power loss at %s, crash inside recovery %d times", j.at, depth), err)
+		return j.world.blame(before, fmt.Sprintf("%s, crash inside recovery %d times", j.at, depth), err)
 	}
 	return nil
 }

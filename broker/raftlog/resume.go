@@ -60,7 +60,8 @@ func (r *reader) checkTerms() error {
 	return nil
 }
 
-// resume opens everything for writing. The order matters only in that the log comes before what it proves.
+// resume opens everything for writing. What a killed process left unsynced is made durable before the log repeats it in its heads; the log comes
+// before what it proves.
 func (r *reader) resume() (*Storage, error) {
 	newest := r.kept[len(r.kept)-1]
 	for _, f := range r.report.Cut {
@@ -70,6 +71,12 @@ func (r *reader) resume() (*Storage, error) {
 				return nil, fmt.Errorf("save evidence before a cut: %w", err)
 			}
 		}
+	}
+	if err := r.state.Mend(); err != nil {
+		return nil, err
+	}
+	if err := r.o.FS.SyncDir(filepath.Join(r.o.Dir, snapDir)); err != nil {
+		return nil, fmt.Errorf("sync the names of snapshots: %w", err)
 	}
 	log, err := wal.Resume(r.o.wal(), r.inv, wal.CutNote{})
 	if err != nil {
@@ -101,9 +108,6 @@ func (r *reader) finish(s *Storage, newest *raftpb.SnapshotMetadata) error {
 			return err
 		}
 		s.reset = lsn
-	}
-	if err := s.state.Mend(); err != nil {
-		return err
 	}
 	if r.adopted {
 		if err := s.state.Store(encodeHard(r.hard, uint64(s.synced))); err != nil {

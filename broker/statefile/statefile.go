@@ -4,8 +4,9 @@
 // the old state or the new one, whole. One current file beside its predecessor would not do: an old checkpoint points into a freed
 // journal, an old vote lets a node vote twice. The format is docs/format/statefile.md.
 //
-// Create makes both files, Load reads them and changes nothing, Mend rewrites the one that lost, Store replaces both, the one that lost first.
-// Call Mend after Load and before anything depends on what was loaded.
+// Create makes both files, Load reads them and changes nothing, Mend syncs the one that won and rewrites the one that lost, Store replaces both,
+// the one that lost first. Call Mend after Load and before anything depends on what was loaded: a process that was killed can have left a copy
+// in the page cache only, which is read, and which a power loss then takes.
 package statefile
 
 import (
@@ -120,6 +121,7 @@ type File struct {
 	header header
 	body   []byte
 	copies [2]Copy
+	synced bool // what Load read is durable
 	failed error
 }
 
@@ -192,7 +194,7 @@ func (f *File) name(i int) string { return fmt.Sprintf("%s.%d", f.base, i) }
 
 // Create writes the first state, sequence 1. It refuses with fs.ErrExist if one of the files is there.
 func Create(fsys vfs.FS, base string, kind [4]byte, version uint16, id [16]byte, body []byte) (*File, error) {
-	f := &File{fsys: fsys, base: base, header: header{kind: kind, version: version, id: id}}
+	f := &File{fsys: fsys, base: base, header: header{kind: kind, version: version, id: id}, synced: true}
 	for i := range f.copies {
 		f.copies[i] = Copy{Name: f.name(i), State: Missing}
 		ok, err := vfs.Exists(fsys, f.name(i))
@@ -227,6 +229,9 @@ func (f *File) Store(body []byte) error {
 	if f.failed != nil {
 		return f.failed
 	}
+	if err := f.settle(); err != nil {
+		return err
+	}
 	next := f.header
 	next.seq++
 	data := encode(next, body)
@@ -244,10 +249,13 @@ func (f *File) Store(body []byte) error {
 	return nil
 }
 
-// Mend rewrites the copy that lost, if the two are not equal, and syncs it.
+// Mend makes durable what was loaded: it syncs the copies that are ok, then rewrites the one that lost, if the two are not equal, and syncs it.
 func (f *File) Mend() error {
 	if f.failed != nil {
 		return f.failed
+	}
+	if err := f.settle(); err != nil {
+		return err
 	}
 	loser := 1 - f.winner()
 	if c := f.copies[loser]; c.State == OK && c.Seq == f.header.seq {
@@ -258,6 +266,36 @@ func (f *File) Mend() error {
 		return f.failed
 	}
 	return nil
+}
+
+// settle syncs the copies that Load found ok, once, and their names. Only then may one of them be overwritten.
+func (f *File) settle() error {
+	if f.synced {
+		return nil
+	}
+	for i := range f.copies {
+		if f.copies[i].State != OK {
+			continue
+		}
+		if err := f.syncCopy(i); err != nil {
+			f.failed = fmt.Errorf("sync %s: %w", f.name(i), err)
+			return f.failed
+		}
+	}
+	if err := f.fsys.SyncDir(filepath.Dir(f.base)); err != nil {
+		f.failed = fmt.Errorf("sync the directory of %s: %w", f.base, err)
+		return f.failed
+	}
+	f.synced = true
+	return nil
+}
+
+func (f *File) syncCopy(i int) error {
+	file, err := f.fsys.OpenFile(f.name(i), os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Sync(), file.Close())
 }
 
 // write replaces one copy and syncs it, and its name if that is new.

@@ -10,7 +10,7 @@ import (
 	"chronik.dev/chronik/broker/vfs"
 )
 
-// TestCrashChain lets one log live through many power losses: what was acknowledged in any life is there in every later one, no LSN means two
+// TestCrashChain lets one log live through many power losses and kills: what was acknowledged in any life is there in every later one, no LSN means two
 // frames, and no life begins with more than a torn tail.
 func TestCrashChain(t *testing.T) {
 	for seed := range uint64(2 * *crashSeeds) {
@@ -44,7 +44,9 @@ func crashChain(t *testing.T, seed uint64) error {
 					mu.Lock()
 					defer mu.Unlock()
 					if calls++; calls > at && crash == nil {
-						crash = m.CrashClone(cut)
+						if crash = m.CrashClone(cut); cut.IntN(3) == 0 {
+							crash = m.Kill() // what was not synced can still go in the next life
+						}
 					}
 				})
 			}

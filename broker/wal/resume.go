@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -134,19 +135,32 @@ func (l *Log) adopt(inv *Inventory) error {
 		}
 	}
 	for i := range inv.Segments {
-		// A crash between a footer and the end of its file left bytes that do not count.
-		if s := &inv.Segments[i]; s.rest > 0 {
-			f, err := l.o.FS.OpenFile(s.File, os.O_RDWR)
-			if err != nil {
-				return err
-			}
-			if err := errors.Join(f.Truncate(s.End), f.Sync(), f.Close()); err != nil {
-				return err
-			}
+		if err := l.makeDurable(inv, &inv.Segments[i]); err != nil {
+			return err
 		}
 	}
 	l.reserve = inv.reserve
 	return l.removeFiles(remove)
+}
+
+// makeDurable syncs a segment that was written after the manifest was stored: a process that was killed leaves bytes that only the page cache holds,
+// and what was read of them must not be believed, then lost in a power failure. It ends the file at its footer: a crash between the two left
+// bytes that do not count.
+func (l *Log) makeDurable(inv *Inventory, s *SegmentInfo) error {
+	if s.rest == 0 && inv.manifest.footer(s.ID) > 0 {
+		return nil
+	}
+	f, err := l.o.FS.OpenFile(s.File, os.O_RDWR)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // reported as missing
+	}
+	if err != nil {
+		return err
+	}
+	if s.rest > 0 {
+		err = f.Truncate(s.End)
+	}
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // finishCuts writes the footers that a crash has kept from being written: at recorded cuts, and where the next segment had begun.
