@@ -276,7 +276,7 @@ func (v *verifier) smallFiles(p *place) error {
 		kind, base, ours := segment.ParseName(e.Name())
 		path := filepath.Join(p.dir, e.Name())
 		switch {
-		case !ours && !p.kafka && !strings.HasSuffix(e.Name(), vfs.TempSuffix):
+		case !ours && !p.kafka && !partition.Temporary(e.Name()):
 			v.report(v.t.unknownFile(path))
 		case ours && (kind == segment.EpochFile || kind == segment.MetaFile || kind == segment.Snapshot || kind == segment.TxnIndex):
 			v.smallFile(p, kind, base, path)
@@ -331,7 +331,7 @@ func (v *verifier) sums(p *place) error {
 	if v.mayHaveGrown(p) { // a roll and a boot write the epochs again; the checkpoint after it sums them
 		entries = slices.DeleteFunc(slices.Clone(entries), func(s segment.Sum) bool { return s.Kind == segment.EpochFile })
 	}
-	err = segment.CheckSums(v.t.fs, p.dir, entries, func(k segment.Kind, base int64) int64 {
+	size := func(k segment.Kind, base int64) int64 {
 		if k == segment.Log {
 			return p.sizeOf(base)
 		}
@@ -340,9 +340,28 @@ func (v *verifier) sums(p *place) error {
 			return -1
 		}
 		return info.Size()
-	}, func(f segment.Finding) { v.partitionFinding(p, f) })
+	}
+	err = segment.CheckSums(v.t.fs, p.dir, entries, size, func(f segment.Finding) { v.partitionFinding(p, f) })
 	if err != nil {
 		v.report(v.t.ioFinding(filepath.Join(p.dir, segment.SumsFileName), "file", err))
+		return nil
+	}
+	if len(sums.Faults()) == 0 && (!v.mayHaveGrown(p) || len(entries) == 0) { // else the next checkpoint covers again what was cut or replaced
+		v.unguarded(p, segment.Live(entries, size))
 	}
 	return nil
+}
+
+// unguarded reports the bytes that chronik.sums does not cover: damage there to what Kafka's own checksums leave out would not show.
+func (v *verifier) unguarded(p *place, live []segment.Sum) {
+	for _, s := range p.state.Segments {
+		for _, gap := range segment.Uncovered(live, segment.Log, s.Base, s.Size) {
+			path := filepath.Join(p.dir, segment.Log.Name(s.Base))
+			f := Finding{Verdict: wal.Notice, File: v.t.rel(path), Offset: gap[0], Length: gap[1] - gap[0], Record: "bytes without a sum",
+				Reason: string(segment.NoSum), Topic: p.topic, Partition: &p.number,
+				Evidence: "chronik.sums does not cover them; the batches are good, but no checksum holds their base offsets and leader epochs"}
+			f.Next = v.t.next(&f, path)
+			v.report(f)
+		}
+	}
 }

@@ -216,7 +216,7 @@ func (l *Log) swap(s *segment.Segment, temp string, v Replaced) error {
 	if err != nil {
 		return err
 	}
-	if err := l.sumFile(base, v.NewSize); err != nil {
+	if err := l.sums.addFile(segment.Log, base, 0, v.NewSize); err != nil {
 		return err
 	}
 	l.mu.Lock()
@@ -231,28 +231,6 @@ func (l *Log) swap(s *segment.Segment, temp string, v Replaced) error {
 func (l *Log) options() segment.Options {
 	cfg := l.cfg.Load()
 	return cfg.choices().options()
-}
-
-// sumFile adds the sums of a whole .log file.
-func (l *Log) sumFile(base, size int64) (err error) {
-	if size == 0 {
-		return nil
-	}
-	f, err := l.env.FS.OpenFile(l.path(logName(base)), os.O_RDONLY)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	buf := make([]byte, windowSize)
-	for at := int64(0); at < size; {
-		b := buf[:min(int64(len(buf)), size-at)]
-		if _, err := f.ReadAt(b, at); err != nil {
-			return err
-		}
-		l.sums.add(segment.Log, base, at, b)
-		at += int64(len(b))
-	}
-	return nil
 }
 
 func removeIfThere(fsys vfs.FS, name string) error {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"chronik.dev/chronik/broker/batch"
+	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 )
@@ -240,11 +241,39 @@ func (w *world) checkpoint(finish bool) {
 		return
 	}
 	w.must0(w.fs.SyncFS("/data/topics"))
+	w.must0(summed(w.fs, "/data/topics/t-0", st))
 	w.ck, w.listed = st, true
 	w.note("checkpoint at LSN %d: end %d, start %d, segments %v", st.LSN, st.End, st.LogStart, st.Segments)
 	if w.rng.IntN(4) != 0 {
 		w.must0(w.l.Checkpointed())
 	}
+}
+
+// summed says whether chronik.sums covers every byte that a checkpoint promises, and rightly.
+func summed(fsys vfs.FS, dir string, st State) error {
+	sums, err := segment.OpenSums(fsys, dir)
+	if err != nil {
+		return err
+	}
+	size := func(k segment.Kind, base int64) int64 {
+		for _, s := range st.Segments {
+			if k == segment.Log && s.Base == base {
+				return s.Size
+			}
+		}
+		return -1
+	}
+	live := segment.Live(sums.Entries(), size)
+	for _, s := range st.Segments {
+		if gaps := segment.Uncovered(live, segment.Log, s.Base, s.Size); len(gaps) > 0 {
+			return fmt.Errorf("chronik.sums does not cover %v of segment %d, %d bytes; live %v", gaps, s.Base, s.Size, live)
+		}
+	}
+	var bad error
+	err = segment.CheckSums(fsys, dir, sums.Entries(), size, func(f segment.Finding) {
+		bad = errors.Join(bad, fmt.Errorf("%s byte %d: %s: %s", f.File, f.Offset, f.Reason, f.Detail))
+	})
+	return errors.Join(bad, err)
 }
 
 // check compares what can be read with what was promised.

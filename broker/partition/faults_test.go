@@ -192,6 +192,16 @@ func TestTruncate(t *testing.T) {
 	}
 	fill(l, 8, 5, "c")
 	want := values(t, l)
+	checkpoint := func(r *rig, l *Log) {
+		t.Helper()
+		st, ok, err := l.Checkpoint(r.journal.Synced())
+		if err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		if err := summed(r.fs, "/data/topics/t-0", st); err != nil {
+			t.Fatal(err)
+		}
+	}
 	r.journal.wait.Wait()
 	for seed := range uint64(20) { // the files may be cut or not, and grown again or not
 		again := &rig{t: t, fs: r.fs.CrashClone(rand.New(rand.NewPCG(seed, 1))), journal: r.journal, now: r.now, saved: map[string][]byte{}}
@@ -202,7 +212,9 @@ func TestTruncate(t *testing.T) {
 		if a := again.must(l2, produce(2, "c4", 1, 0, 16, r.now)); !a.Duplicate || a.Base != 16 {
 			t.Fatalf("%+v", a)
 		}
+		checkpoint(again, l2)
 	}
+	checkpoint(r, l)
 }
 
 func TestTornBlockIsRestored(t *testing.T) {

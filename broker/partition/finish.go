@@ -76,6 +76,9 @@ func (r *Replay) closedSize(s SegmentState) (int64, error) {
 			if _, err := segment.RebuildIndexes(r.env.FS, r.dir, s.Base, info.Size(), r.st.Shape.IndexInterval, true); err != nil {
 				return 0, fmt.Errorf("replay %s: %w", r.st.Dir, err)
 			}
+			if err := r.sums.addFile(segment.Log, s.Base, 0, info.Size()); err != nil {
+				return 0, r.damage(Unreadable, path, 0, "%v", err)
+			}
 		}
 		return info.Size(), nil
 	}

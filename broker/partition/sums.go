@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,6 +38,72 @@ func (s *sums) add(k segment.Kind, base, from int64, data []byte) {
 		e.To += int64(len(piece))
 		from += int64(len(piece))
 		data = data[len(piece):]
+	}
+}
+
+// cut is told that a file ends at size from now on. An entry that covers bytes on both sides is void as soon as the next one begins at size, so
+// what it covers of the bytes that stay is covered again, from its beginning on. The file must hold those bytes.
+func (s *sums) cut(k segment.Kind, base, size int64) error {
+	from := size
+	straddles := func(e segment.Sum) {
+		if e.Kind == k && e.Base == base && e.From < size && size < e.To {
+			from = min(from, e.From)
+		}
+	}
+	if err := s.each(straddles); err != nil {
+		return err
+	}
+	for _, e := range s.pending {
+		straddles(e)
+	}
+	if from == size {
+		return nil
+	}
+	return s.addFile(k, base, from, size)
+}
+
+// addFile covers bytes [from, to) of a file as it is now.
+func (s *sums) addFile(k segment.Kind, base, from, to int64) (err error) {
+	f, err := s.fs.OpenFile(filepath.Join(filepath.Dir(s.path), k.Name(base)), os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	buf := make([]byte, min(to-from, segment.SumSpan))
+	for from < to {
+		b := buf[:min(int64(len(buf)), to-from)]
+		if _, err := f.ReadAt(b, from); err != nil {
+			return err
+		}
+		s.add(k, base, from, b)
+		from += int64(len(b))
+	}
+	return nil
+}
+
+// each calls fn with every good entry of the file.
+func (s *sums) each(fn func(segment.Sum)) (err error) {
+	f, err := s.fs.OpenFile(s.path, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	buf := make([]byte, 64*segment.SumSize)
+	for pos := int64(0); ; pos += int64(len(buf)) {
+		n, err := f.ReadAt(buf, pos)
+		entries, _, _ := segment.DecodeSums(buf[:n])
+		for _, e := range entries {
+			fn(e)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"chronik.dev/chronik/broker/batch"
+	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/vfs"
 )
 
@@ -107,6 +108,11 @@ func (r *Replay) truncate(to int64) error {
 	if r.prods, err = rebuildProducers(r.env.FS, r.dir, kept); err != nil {
 		return r.damage(Missing, r.dir, 0, "truncate to %d: %v", to, err)
 	}
+	if last := kept[len(kept)-1]; !r.opt.ReadOnly {
+		if err := r.sums.cut(segment.Log, last.Base, last.Size); err != nil {
+			return r.damage(Unreadable, filepath.Join(r.dir, logName(last.Base)), 0, "truncate to %d: %v", to, err)
+		}
+	}
 	r.st.Segments, r.st.End = kept, cut
 	r.writes = min(r.writes, kept[len(kept)-1].Base)
 	r.st.HighWatermark = min(r.st.HighWatermark, cut)
@@ -152,7 +158,9 @@ func (l *Log) cutFiles(offset int64) error {
 	for _, s := range segs[len(kept):] {
 		err = errors.Join(err, s.Close(), removeSegment(l.env.FS, l.dir, s.BaseOffset()))
 	}
-	err = errors.Join(err, segs[len(kept)-1].Truncate(cut))
+	last := segs[len(kept)-1]
+	err = errors.Join(err, last.Truncate(cut))
+	err = errors.Join(err, l.sums.cut(segment.Log, last.BaseOffset(), last.Size()))
 	l.mu.Lock()
 	l.segs = segs[:len(kept)]
 	l.end, l.synced, l.flushed = cut, cut, cut

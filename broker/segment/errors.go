@@ -15,6 +15,7 @@ const (
 	BadIndex    Reason = "bad-index"    // an index entry that the batches do not confirm
 	BadChecksum Reason = "bad-checksum" // CRC of a small file or of a sum entry differs
 	BadSum      Reason = "bad-sum"      // bytes differ from chronik.sums
+	NoSum       Reason = "no-sum"       // bytes that chronik.sums does not cover
 	BadSyntax   Reason = "bad-syntax"   // a small file that does not parse
 	BadVersion  Reason = "bad-version"  // unknown format version
 	MissingFile Reason = "missing-file" // a file of the set is not there

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"chronik.dev/chronik/broker/vfs"
 )
@@ -112,6 +114,30 @@ func Live(sums []Sum, size func(k Kind, base int64) int64) []Sum {
 		live[i], live[j] = live[j], live[i]
 	}
 	return live
+}
+
+// Uncovered returns the ranges [from, to) of the first size bytes of a file that no entry covers, rising. The entries must be live (Live).
+func Uncovered(live []Sum, k Kind, base, size int64) (gaps [][2]int64) {
+	var of []Sum
+	for _, s := range live {
+		if s.Kind == k && s.Base == base {
+			of = append(of, s)
+		}
+	}
+	slices.SortFunc(of, func(a, b Sum) int { return cmp.Compare(a.From, b.From) })
+	at := int64(0)
+	for _, s := range of {
+		if s.From > at {
+			gaps = append(gaps, [2]int64{at, min(s.From, size)})
+		}
+		if at = max(at, s.To); at >= size {
+			return gaps
+		}
+	}
+	if at < size {
+		gaps = append(gaps, [2]int64{at, size})
+	}
+	return gaps
 }
 
 // Sums is the chronik.sums of one partition directory, open for writing. It is not safe for concurrent use.
