@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/raftlog"
@@ -117,6 +119,16 @@ func exitCode(err error) int {
 		{fs.ErrNotExist, exitNotFound},
 		{fs.ErrPermission, exitDenied},
 		{syscall.EROFS, exitDenied},
+		{kerr.UnknownTopicOrPartition, exitNotFound},
+		{kerr.UnknownTopicID, exitNotFound},
+		{kerr.GroupIDNotFound, exitNotFound},
+		{kerr.TopicAuthorizationFailed, exitDenied},
+		{kerr.GroupAuthorizationFailed, exitDenied},
+		{kerr.ClusterAuthorizationFailed, exitDenied},
+		{kerr.NonEmptyGroup, exitRefused},
+		{kerr.PolicyViolation, exitRefused},
+		{kerr.RequestTimedOut, exitTimeout},
+		{kgo.ErrRecordTimeout, exitTimeout},
 		{context.DeadlineExceeded, exitTimeout},
 		{os.ErrDeadlineExceeded, exitTimeout},
 	} {

@@ -13,6 +13,7 @@ type effect string
 const (
 	readOnly   effect = "Read-only: this command changes nothing."
 	changesDir effect = "Changes DIR: this command writes to the data directory."
+	changesNet effect = "Changes cluster: this command alters what the brokers hold."
 )
 
 // marked ends the command's description with its effect.

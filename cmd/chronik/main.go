@@ -60,7 +60,8 @@ func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "chronik",
 		Short: "A durable Kafka-compatible broker and the toolkit that explains its disk",
-		Long: `chronik runs a durable Kafka-compatible broker (chronik serve) and reads what is on its disk (chronik wal).
+		Long: `chronik runs a durable Kafka-compatible broker (chronik serve), asks and administers clusters, Apache Kafka's too (chronik topic, ...),
+and reads what is on a node's disk (chronik wal).
 
 Every command is marked read-only or with what it changes. Exit codes: chronik help exit-codes.`,
 		SilenceUsage:  true,
@@ -75,9 +76,10 @@ Every command is marked read-only or with what it changes. Exit codes: chronik h
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run:"},
 		&cobra.Group{ID: groupObserve, Title: "Observe:"},
+		&cobra.Group{ID: groupAdminister, Title: "Administer:"},
 		&cobra.Group{ID: groupRecover, Title: "Offline recovery:"},
 	)
-	root.AddCommand(newServe(a), newVersion(a), newWal(a), newExitCodes(), newPackaging())
+	root.AddCommand(newServe(a), newVersion(a), newCluster(a), newTopic(a), newConfig(a), newWal(a), newExitCodes(), newPackaging())
 	a.noteBegin(root)
 	return root
 }
@@ -97,7 +99,8 @@ func (a *app) noteBegin(cmd *cobra.Command) {
 
 // Groups of `chronik help`.
 const (
-	groupRun     = "run"
-	groupObserve = "observe"
-	groupRecover = "recover"
+	groupRun        = "run"
+	groupObserve    = "observe"
+	groupAdminister = "administer"
+	groupRecover    = "recover"
 )

@@ -56,6 +56,12 @@ the properties file, defaults. An unknown key stops the start and names the near
 			return a.serve(cfg)
 		},
 	}
+	o.flags(cmd)
+	return marked(cmd, changesDir)
+}
+
+// flags are shared by everything that says how a node starts.
+func (o *serveOptions) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.dataDir, "data-dir", "./chronik-data", "`DIR` that holds everything")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9092", "`HOST:PORT` for Kafka clients; port 0 picks one")
@@ -64,7 +70,6 @@ the properties file, defaults. An unknown key stops the start and names the near
 	f.Int32Var(&o.nodeID, "node-id", 1, "`N`, the node's number, fixed when the directory is created")
 	f.StringVar(&o.configFile, "config", "", "`FILE` of settings, as Kafka's server.properties")
 	f.StringArrayVar(&o.sets, "set", nil, "`KEY=VALUE`, a setting under Kafka's name; may be repeated")
-	return marked(cmd, changesDir)
 }
 
 // resolve merges flags, environment and file into a valid configuration.
@@ -83,7 +88,7 @@ func (o *serveOptions) resolve(cmd *cobra.Command, environ []string) (*config.Co
 			return nil, usage(err)
 		}
 	}
-	if err := cfg.LoadEnv(environ, envListen, envAdminListen, envPeerListen, envConfig); err != nil {
+	if err := cfg.LoadEnv(environ, envListen, envAdminListen, envPeerListen, envConfig, envBootstrap); err != nil {
 		return nil, usage(err)
 	}
 	if err := o.addresses(cfg, cmd.Flags().Changed); err != nil {
