@@ -37,13 +37,15 @@ import (
 	"chronik.dev/chronik/broker/wal"
 )
 
-// Options say what to run. All fields are required.
+// Options say what to run. All fields are required, except Progress.
 type Options struct {
 	DataDir string
 	Config  *config.Config
 	FS      vfs.FS
 	Logger  *slog.Logger
 	Version string // of the binary
+	// Progress is told how far boot recovery is, often.
+	Progress func(recovery.Progress)
 }
 
 // Broker is one running node.
@@ -74,10 +76,12 @@ type Broker struct {
 	reconcileMu sync.Mutex
 	logsMu      sync.RWMutex
 	logs        map[slot]*partition.Log
-	stopped     map[slot]string // partitions that recovery stopped, and why
+	stopped     map[slot]string   // partitions that recovery stopped, and why
+	dropped     partition.Traffic // of partitions that are no longer here
 
 	clock            *partition.Clock
 	recoverySeconds  float64
+	progress         func(recovery.Progress)
 	liveAtCheckpoint atomic.Int64
 	checkpointCount  atomic.Uint64
 	incidentsMu      sync.Mutex
@@ -110,6 +114,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		logs: map[slot]*partition.Log{}, stopped: map[slot]string{}, incidents: map[string]int{}, quit: make(chan struct{}), failed: make(chan struct{}),
 	}
 	b.cfg.Store(o.Config)
+	b.progress = o.Progress
 	_, _ = rand.Read(b.process[:]) // never fails, see crypto/rand
 	b.proposer = metadata.NewProposer(b.process)
 	dir, err := datadir.Open(o.FS, o.DataDir, datadir.Options{NodeID: o.Config.NodeID()})

@@ -180,6 +180,7 @@ func (b *Broker) dropDeleted(image *metadata.Image) (report [][16]byte) {
 	for key, l := range b.logs {
 		if _, lives := image.TopicsByID[key.id]; !lives {
 			gone[key] = l
+			b.dropped.Add(l.Traffic())
 			delete(b.logs, key)
 		}
 	}

@@ -24,7 +24,7 @@ func (b *Broker) openLogs(founding bool) error {
 		Wal: wal.Options{
 			SegmentSize: cfg.JournalSegmentBytes(), MaxBytes: cfg.JournalMaxBytes(), Buffered: !cfg.JournalDirectIO(), Logger: b.logger,
 		},
-		Topic: b.topicName, Config: b.configByName, Report: b.dir.Report,
+		Topic: b.topicName, Config: b.configByName, Report: b.dir.Report, Progress: b.progress,
 	})
 	b.recoverySeconds = time.Since(began).Seconds()
 	if result != nil {
@@ -35,6 +35,11 @@ func (b *Broker) openLogs(founding bool) error {
 	}
 	b.journal, b.checkpointer, b.clock = result.Log, result.Checkpointer, partition.NewClock(result.LastTime)
 	b.liveAtCheckpoint.Store(b.journal.LiveBytes())
+	if !founding {
+		r := b.report
+		b.logger.Info("recovered", "seconds", fmt.Sprintf("%.3f", r.Seconds), "frames", r.Frames, "bytes", r.Bytes,
+			"findings", len(r.Findings), "stopped", len(result.Stopped))
+	}
 	for _, l := range result.Partitions {
 		id := l.Identity()
 		b.logs[slot{id.ID, id.Partition}] = l

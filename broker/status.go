@@ -63,6 +63,7 @@ type PartitionStatus struct {
 	LeaderEpoch                     int32
 	LogStart, HighWatermark, LogEnd int64
 	Size                            int64 // bytes
+	Traffic                         partition.Traffic
 	Internal                        bool
 	Stopped                         string // why it serves nothing; empty if it serves
 	Command                         string // what to run then
@@ -76,6 +77,7 @@ func (b *Broker) Partitions() []PartitionStatus {
 		p := PartitionStatus{
 			Topic: id.Topic, TopicID: id.ID, Partition: id.Partition, LeaderEpoch: l.LeaderEpoch(), LogStart: l.LogStart(),
 			HighWatermark: l.HighWatermark(), LogEnd: l.LogEnd(), Size: l.Size(), Internal: l.Config().Internal,
+			Traffic: l.Traffic(),
 		}
 		if err := l.Stopped(); err != nil {
 			p.Stopped, p.Command = err.Error(), b.verifyCommand()
@@ -135,7 +137,8 @@ type Stats struct {
 	Checkpoints     uint64
 	TailBytes       int64
 	TailLimit       int64
-	Incidents       map[string]int // of this process, by class
+	Incidents       map[string]int    // of this process, by class
+	Traffic         partition.Traffic // of all partitions, also of those that were deleted since
 }
 
 // Stats returns the figures of this moment.
@@ -148,6 +151,12 @@ func (b *Broker) Stats() Stats {
 		Checkpoint: last, Checkpoints: b.checkpointCount.Load(), TailBytes: b.env.Pool.Used(), TailLimit: b.env.Pool.Limit(),
 		Incidents: map[string]int{},
 	}
+	b.logsMu.RLock()
+	s.Traffic = b.dropped
+	for _, l := range b.logs {
+		s.Traffic.Add(l.Traffic())
+	}
+	b.logsMu.RUnlock()
 	b.incidentsMu.Lock()
 	for class, n := range b.incidents {
 		s.Incidents[class] = n

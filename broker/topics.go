@@ -60,6 +60,7 @@ func (b *Broker) createTopic(ctx context.Context, spec TopicSpec, validateOnly b
 		if topic == nil {
 			return TopicResult{Err: fail(kerr.UnknownTopicOrPartition, "topic %q was deleted as soon as it was created", spec.Name)}
 		}
+		b.logger.Info("topic created", "topic", topic.Name, "partitions", len(topic.Partitions))
 	}
 	return TopicResult{Topic: topic, Configs: b.Config().TopicEntries(topic.Configs)}
 }
@@ -240,6 +241,7 @@ func (b *Broker) DeleteTopic(ctx context.Context, id [16]byte) error {
 	if _, err := b.propose(ctx, &metapb.DeleteTopic{Id: id[:]}); err != nil {
 		return AsError(err)
 	}
+	b.logger.Info("topic deleted", "topic", t.Name)
 	b.groups.TopicsDeleted([]string{t.Name})
 	return nil
 }
@@ -278,8 +280,11 @@ func (b *Broker) CreatePartitions(ctx context.Context, topic string, count int32
 	for range more {
 		command.Partitions = append(command.Partitions, &metapb.Assignment{Replicas: []int32{b.NodeID()}})
 	}
-	_, err := b.propose(ctx, command)
-	return asError(err)
+	if _, err := b.propose(ctx, command); err != nil {
+		return asError(err)
+	}
+	b.logger.Info("partitions added", "topic", topic, "partitions", count)
+	return nil
 }
 
 // configError maps a refused key or value.

@@ -1,30 +1,36 @@
 // Package admin is the node's window for operators: an HTTP listener, on loopback by default, with /metrics for Prometheus, /healthz and
 // /readyz for supervisors, and /admin/v1/... JSON for `chronik top` and scripts.
 //
-// The idea: the listener is up before recovery begins, so a node that takes a minute to read its journal says so instead of refusing
-// connections; the node is attached to it when its verbs work. The package asks the node for one Snapshot per scrape and keeps nothing.
+// The idea: the listener is up before recovery begins, so a node that takes a minute to read its journal says how far it is instead of
+// refusing connections; the node is attached to it when its verbs work. /metrics and the JSON are made of the same Snapshot, so they agree.
+// What is kept here is small: a ten-minute ring of samples, two marks of counters for rates, the newest events. Lists are filtered, sorted and
+// paged here, not at the client.
 //
 // The guarantee: every endpoint only reads. /readyz answers 200 exactly while requests are served, otherwise 503 with the reasons, one a
 // line. No endpoint waits for the disk's journal.
 //
-// The API: New, Server.Serve, Server.Attach, Server.Shutdown; Source is what the node has to offer.
+// The API: New, Server.Serve, Server.Attach, Server.Shutdown; Process is what there is to tell from the start on, Source what the node has to
+// offer. docs/admin.md lists the endpoints.
 package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/recovery"
 )
 
 // Limits of the listener: it serves operators, not the world.
@@ -39,12 +45,28 @@ const (
 type Source interface {
 	// Health says whether the node lives and serves.
 	Health() Health
-	// Snapshot returns every figure that /metrics publishes.
+	// Snapshot returns the node's figures.
 	Snapshot() Snapshot
-	// Report returns what recovery found at this start; it is rendered as JSON.
-	Report() any
+	// Partitions returns every partition of this node, by topic and number.
+	Partitions() []Partition
+	// Groups returns every consumer group with members and offsets, by name; an error while they are loading.
+	Groups() ([]Group, error)
+	// Report returns what recovery found at this start.
+	Report() *recovery.Report
+}
+
+// Teller is the process, with or without a node. Methods may be called at any time from several goroutines.
+type Teller interface {
+	// Boot says how far opening the data directory is; Percent and ETASeconds are filled in here.
+	Boot() Boot
 	// Incidents returns the newest incidents of the ledger, the newest last, limit at most.
-	Incidents(limit int) (any, error)
+	Incidents(limit int) (Ledger, error)
+}
+
+// Ledger is what the incident ledger holds.
+type Ledger struct {
+	Incidents []datadir.Incident `json:"incidents"`
+	Damaged   []datadir.BadLine  `json:"damaged_lines"`
 }
 
 // Health is the node's own judgement. A node that is not live should be restarted by its supervisor; one that is not ready should not.
@@ -58,6 +80,8 @@ type Health struct {
 type Options struct {
 	Version string // of the binary, for chronik_build_info
 	Logger  *slog.Logger
+	Process Teller  // nil: nothing is known before Attach, and there is no ledger
+	Events  *Events // nil: none
 }
 
 // Server is the admin endpoint.
@@ -66,6 +90,17 @@ type Server struct {
 	source  atomic.Pointer[Source]
 	version string
 	log     *slog.Logger
+	process Teller
+	events  *Events
+	runtime *prometheus.Registry // Go's and the operating system's figures
+
+	history    history
+	topicMarks marks
+	groupMarks marks
+	attach     sync.Once
+	closing    sync.Once
+	quit       chan struct{}
+	sampling   sync.WaitGroup
 }
 
 // New returns a server that answers "recovering" until Attach.
@@ -73,22 +108,20 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{version: o.Version, log: o.Logger}
+	s := &Server{
+		version: o.Version, log: o.Logger, process: o.Process, events: o.Events, runtime: prometheus.NewRegistry(), quit: make(chan struct{}),
+	}
+	s.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(
-		&collector{server: s},
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
+	registry.MustRegister(&collector{server: s})
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{registry, s.runtime}, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
-	mux.HandleFunc("GET /admin/v1/report", s.report)
-	mux.HandleFunc("GET /admin/v1/incidents", s.incidents)
-	mux.HandleFunc("GET /admin/v1/partitions", s.partitions)
-	mux.HandleFunc("GET /admin/v1/raft", s.raft)
-	mux.HandleFunc("GET /{$}", index)
+	for _, e := range s.endpoints() {
+		mux.HandleFunc("GET /admin/v1/"+e.kind, func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, e) })
+	}
+	mux.HandleFunc("GET /{$}", s.index)
 	s.http = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: headerTimeout,
@@ -100,9 +133,54 @@ func New(o Options) *Server {
 	return s
 }
 
-// Attach gives the endpoint its node.
+// Attach gives the endpoint its node, and begins to sample it until Shutdown.
 func (s *Server) Attach(node Source) {
 	s.source.Store(&node)
+	s.attach.Do(func() {
+		s.sampling.Add(1)
+		go s.sample()
+	})
+}
+
+// sample is the goroutine that fills the ring.
+func (s *Server) sample() {
+	defer s.sampling.Done()
+	ticker := time.NewTicker(SampleEvery)
+	defer ticker.Stop()
+	var marked time.Time
+	for {
+		now := time.Now()
+		n := s.node()
+		snap := n.Snapshot()
+		s.history.take(now, &snap)
+		if now.Sub(marked) >= markEvery {
+			marked = now
+			s.mark(now, n)
+		}
+		select {
+		case <-ticker.C:
+		case <-s.quit:
+			return
+		}
+	}
+}
+
+// mark remembers the counters of topics and groups.
+func (s *Server) mark(now time.Time, n Source) {
+	counts := map[string][4]uint64{}
+	for _, t := range topicsOf(n.Partitions()) {
+		counts[t.Name] = t.Traffic.counters()
+	}
+	s.topicMarks.take(now, counts)
+	groups, err := n.Groups()
+	if err != nil {
+		return // still loading
+	}
+	counts = map[string][4]uint64{}
+	for i := range groups {
+		counts[groups[i].Name] = groups[i].counters()
+	}
+	s.groupMarks.take(now, counts)
 }
 
 // Serve answers on l until Shutdown and returns nil then.
@@ -113,12 +191,19 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// Shutdown closes the listener and waits for requests in flight until ctx ends; then it closes their connections.
+// Shutdown ends the sampling, closes the listener and waits for requests in flight until ctx ends; then it closes their connections.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.StopSampling()
 	if err := s.http.Shutdown(ctx); err != nil {
 		return errors.Join(err, s.http.Close())
 	}
 	return nil
+}
+
+// StopSampling ends the goroutine that Attach began: nothing is asked of the node from then on but for requests. Shutdown does it too.
+func (s *Server) StopSampling() {
+	s.closing.Do(func() { close(s.quit) })
+	s.sampling.Wait()
 }
 
 // node returns the attached node, or nil while it recovers.
@@ -138,16 +223,16 @@ func (s *Server) health() Health {
 
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	h := s.health()
-	answer(w, h.Live, h.Reasons)
+	plain(w, h.Live, h.Reasons)
 }
 
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	h := s.health()
-	answer(w, h.Live && h.Ready, h.Reasons)
+	plain(w, h.Live && h.Ready, h.Reasons)
 }
 
-// answer writes "ok" or 503 and the reasons, one a line.
-func answer(w http.ResponseWriter, ok bool, reasons []string) {
+// plain writes "ok" or 503 and the reasons, one a line.
+func plain(w http.ResponseWriter, ok bool, reasons []string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	if ok {
@@ -159,57 +244,4 @@ func answer(w http.ResponseWriter, ok bool, reasons []string) {
 		reasons = []string{"not ready"}
 	}
 	fmt.Fprintln(w, strings.Join(reasons, "\n"))
-}
-
-// maxIncidents bounds one answer of /admin/v1/incidents.
-const maxIncidents = 1000
-
-func (s *Server) report(w http.ResponseWriter, _ *http.Request) {
-	s.withNode(w, "recovery-report", func(n Source) (any, error) { return n.Report(), nil })
-}
-
-func (s *Server) incidents(w http.ResponseWriter, _ *http.Request) {
-	s.withNode(w, "incidents", func(n Source) (any, error) { return n.Incidents(maxIncidents) })
-}
-
-func (s *Server) partitions(w http.ResponseWriter, _ *http.Request) {
-	s.withNode(w, "partitions", func(n Source) (any, error) { return n.Snapshot().Partitions, nil })
-}
-
-func (s *Server) raft(w http.ResponseWriter, _ *http.Request) {
-	s.withNode(w, "raft", func(n Source) (any, error) { return n.Snapshot().Raft, nil })
-}
-
-// withNode answers with the versioned envelope that all JSON of chronik has: kind, version, then the items.
-func (s *Server) withNode(w http.ResponseWriter, kind string, get func(Source) (any, error)) {
-	n := s.node()
-	if n == nil {
-		answer(w, false, s.health().Reasons)
-		return
-	}
-	value, err := get(n)
-	if err != nil {
-		s.log.Warn("admin request failed", "kind", kind, "error", err)
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	body, err := json.Marshal(envelope{Kind: "chronik/" + kind, Version: 1, Data: value})
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write(append(body, '\n')) // a client that hung up is no event
-}
-
-type envelope struct {
-	Kind    string `json:"kind"`
-	Version int    `json:"version"`
-	Data    any    `json:"data"`
-}
-
-func index(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprint(w, "chronik admin endpoint\n\n/metrics\n/healthz\n/readyz\n/admin/v1/report\n/admin/v1/incidents\n/admin/v1/partitions\n/admin/v1/raft\n")
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -13,33 +14,52 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
+	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/recovery"
 )
 
-// fake is a node with two partitions, one of them stopped.
+// fake is a node with two partitions, one of them stopped, and a group.
 type fake struct {
-	health Health
-	err    error
+	health  Health
+	err     error
+	traffic Traffic
 }
 
-func (f *fake) Health() Health { return f.health }
-func (f *fake) Report() any    { return map[string]int{"cut": 1} }
-func (f *fake) Incidents(limit int) (any, error) {
-	return []string{"one"}, f.err
+func (f *fake) Health() Health           { return f.health }
+func (f *fake) Report() *recovery.Report { return &recovery.Report{Directory: "d", Frames: 7} }
+
+func (f *fake) Partitions() []Partition {
+	return []Partition{
+		{Topic: "a", Partition: 0, LogEnd: 10, HighWatermark: 9, SizeBytes: 100, Traffic: f.traffic},
+		{Topic: "a", Partition: 1, Stopped: "corrupt", Command: "chronik wal verify d"},
+		{Topic: "b", Partition: 0, HighWatermark: 1, SizeBytes: 900},
+	}
+}
+
+func (f *fake) Groups() ([]Group, error) {
+	at := []GroupPartition{{Topic: "a", Committed: 2, End: 9, Lag: 7}, {Topic: "b", Committed: 1, End: 1}}
+	return []Group{{Name: "g", State: "Stable", Partitions: at}, {Name: "h", State: "Empty"}}, f.err
 }
 
 func (f *fake) Snapshot() Snapshot {
 	latency := Histogram{Bounds: []float64{0.001, 0.01}, Counts: []uint64{3, 2, 1}, Sum: 0.5}
 	return Snapshot{
-		NodeID: 7, ClusterID: "c", StartedAt: time.Unix(1000, 0), RecoverySeconds: 0.25,
-		Requests:   []Request{{API: "Fetch"}, {API: "Produce", Count: 42}},
-		Journal:    Journal{Syncs: 6, SyncLatency: latency},
+		NodeID: 7, ClusterID: "c", Directory: "d", StartedAt: 1000, RecoverySeconds: 0.25,
+		Requests: []Request{{API: "Fetch"}, {API: "Produce", Count: 42, Latency: latency}}, Traffic: f.traffic,
+		Journal:    Journal{Syncs: 6, SyncLatency: latency, QueueLatency: latency},
 		Checkpoint: Checkpoint{Millis: time.Now().UnixMilli(), Total: 2},
-		Partitions: []Partition{
-			{Topic: "a", Partition: 0, LogEnd: 10, HighWatermark: 9},
-			{Topic: "a", Partition: 1, Stopped: "corrupt", Command: "chronik wal verify d"},
-		},
-		Groups: map[string]int{"Stable": 1}, Raft: Raft{State: "leader", Term: 3}, Incidents: map[string]int{"undecided": 1},
+		Raft:       Raft{State: "leader", Term: 3}, Incidents: map[string]int{"undecided": 1},
 	}
+}
+
+// teller is a process that replays.
+type teller struct{}
+
+func (teller) Boot() Boot { return Boot{Stage: "replay", Done: 50, Total: 100, InStage: 5} }
+
+func (teller) Incidents(limit int) (Ledger, error) {
+	return Ledger{Incidents: []datadir.Incident{{ID: "inc-1", Class: datadir.Torn}}}, nil
 }
 
 // start serves on a free port and returns a function that gets a path.
@@ -49,7 +69,9 @@ func start(t *testing.T) (*Server, func(path string) (int, string)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(Options{Version: "v1"})
+	events := NewEvents(slog.NewTextHandler(io.Discard, nil))
+	slog.New(events).With("who", "me").Info("hello there", "n", 1, "text", "a b")
+	s := New(Options{Version: "v1", Process: teller{}, Events: events})
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
 	t.Cleanup(func() {
@@ -80,9 +102,19 @@ func TestWhileRecovering(t *testing.T) {
 	if code, _ := get("/healthz"); code != 200 {
 		t.Errorf("/healthz: %d", code)
 	}
-	for _, path := range []string{"/readyz", "/admin/v1/report", "/admin/v1/incidents", "/admin/v1/partitions"} {
+	for _, path := range []string{"/readyz", "/admin/v1/report", "/admin/v1/topics", "/admin/v1/groups", "/admin/v1/partitions", "/admin/v1/raft"} {
 		if code, body := get(path); code != 503 || !strings.Contains(body, "recovered") {
 			t.Errorf("%s: %d %q", path, code, body)
+		}
+	}
+	for path, want := range map[string]string{
+		"/admin/v1/overview":  `"text":"Recovering: replaying the journal, 75 % done, about 5s left."`,
+		"/admin/v1/incidents": `"id":"inc-1"`,
+		"/admin/v1/events":    `"message":"hello there","detail":"who=me n=1 text=\"a b\""`,
+		"/admin/v1/history":   `"data":[]`,
+	} {
+		if code, body := get(path); code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", path, code, body)
 		}
 	}
 	if code, body := get("/metrics"); code != 200 || !strings.Contains(body, "chronik_node_ready 0\n") {
@@ -114,7 +146,7 @@ func TestHealth(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	s, get := start(t)
-	s.Attach(&fake{health: Health{Live: true, Ready: true}})
+	s.Attach(&fake{health: Health{Live: true, Ready: true}, traffic: Traffic{5, 500, 3, 300}})
 	code, body := get("/metrics")
 	if code != 200 {
 		t.Fatalf("%d %s", code, body)
@@ -128,7 +160,14 @@ func TestMetrics(t *testing.T) {
 		`chronik_journal_sync_duration_seconds_bucket{le="0.01"} 5`,
 		`chronik_journal_sync_duration_seconds_bucket{le="+Inf"} 6`,
 		`chronik_journal_sync_duration_seconds_sum 0.5`,
-		`chronik_partitions{state="online"} 1`,
+		`chronik_kafka_request_duration_seconds_bucket{api="Produce",le="0.01"} 5`,
+		`chronik_kafka_request_duration_seconds_count{api="Produce"} 6`,
+		`chronik_journal_queue_duration_seconds_count 6`,
+		`chronik_produced_records_total 5`, `chronik_produced_bytes_total 500`, `chronik_fetched_records_total 3`, `chronik_fetched_bytes_total 300`,
+		`chronik_topic_produced_records_total{topic="a"} 5`, `chronik_topic_produced_bytes_total{topic="a"} 500`,
+		`chronik_topic_fetched_records_total{topic="a"} 3`, `chronik_topic_fetched_bytes_total{topic="b"} 0`,
+		`chronik_consumer_groups{state="Stable"} 1`, `chronik_consumer_group_lag_records{group="g",topic="a"} 7`,
+		`chronik_partitions{state="online"} 2`,
 		`chronik_partitions{state="stopped"} 1`,
 		`chronik_partition_stopped{partition="1",topic="a"} 1`,
 		`chronik_log_end_offset{partition="0",topic="a"} 10`,
@@ -153,6 +192,7 @@ func TestMetrics(t *testing.T) {
 func TestCollectorConsistent(t *testing.T) {
 	s := New(Options{})
 	s.Attach(&fake{})
+	t.Cleanup(s.StopSampling)
 	registry := prometheus.NewPedanticRegistry()
 	registry.MustRegister(&collector{server: s})
 	for range 2 {
@@ -167,7 +207,8 @@ func TestJSON(t *testing.T) {
 	s.Attach(&fake{health: Health{Live: true, Ready: true}})
 	for path, kind := range map[string]string{
 		"/admin/v1/report": "chronik/recovery-report", "/admin/v1/incidents": "chronik/incidents", "/admin/v1/partitions": "chronik/partitions",
-		"/admin/v1/raft": "chronik/raft",
+		"/admin/v1/raft": "chronik/raft", "/admin/v1/overview": "chronik/overview", "/admin/v1/topics?sort=-size": "chronik/topics",
+		"/admin/v1/groups": "chronik/groups", "/admin/v1/groups?group=g": "chronik/groups", "/admin/v1/history?since=5": "chronik/history",
 	} {
 		code, body := get(path)
 		var e struct {
@@ -182,9 +223,13 @@ func TestJSON(t *testing.T) {
 	if _, body := get("/admin/v1/partitions"); !strings.Contains(body, `"stopped":"corrupt","command":"chronik wal verify d"`) {
 		t.Errorf("a stopped partition must name its command: %s", body)
 	}
-	s.Attach(&fake{err: errors.New("ledger unreadable")})
-	if code, body := get("/admin/v1/incidents"); code != 500 || !strings.Contains(body, "ledger unreadable") {
-		t.Errorf("%d %s", code, body)
+	s.Attach(&fake{err: errors.New("still loading")})
+	for path, want := range map[string]int{
+		"/admin/v1/groups": 503, "/admin/v1/topics?sort=colour": 400, "/admin/v1/topics?limit=-1": 400, "/admin/v1/history?since=x": 400,
+	} {
+		if code, body := get(path); code != want {
+			t.Errorf("%s: %d %s, want %d", path, code, body, want)
+		}
 	}
 	if code, _ := get("/admin/v1/nothing"); code != 404 {
 		t.Errorf("unknown path: %d", code)

@@ -29,15 +29,26 @@ var (
 	descRefused     = desc("kafka_connections_refused_total", "Connections closed at accept because of a limit.")
 	descMalformed   = desc("kafka_connections_malformed_total", "Connections closed because of bytes that are no request.")
 	descRequests    = desc("kafka_requests_total", "Requests, by Kafka API.", "api")
+	descReqLatency  = desc("kafka_request_duration_seconds", "From a request read to its answer written, by Kafka API; without what a fetch waited for records.", "api")
 	descReqMemory   = desc("kafka_request_memory_bytes", "Memory of large requests in work.")
 	descFetchMemory = desc("kafka_fetch_memory_bytes", "Memory of fetched records on their way to clients.")
 	descSessions    = desc("kafka_fetch_sessions", "Incremental fetch sessions.")
+
+	descProducedRecords = desc("produced_records_total", "Records that producers wrote, acknowledged.")
+	descProducedBytes   = desc("produced_bytes_total", "Bytes of batches that producers wrote, as stored.")
+	descFetchedRecords  = desc("fetched_records_total", "Records sent to consumers.")
+	descFetchedBytes    = desc("fetched_bytes_total", "Bytes of batches sent to consumers, as stored.")
+	descTopicProducedR  = desc("topic_produced_records_total", "Records that producers wrote to a topic; topic=\"\" is the sum of those past the first 1000 by name.", "topic")
+	descTopicProducedB  = desc("topic_produced_bytes_total", "Bytes of batches that producers wrote to a topic, as stored.", "topic")
+	descTopicFetchedR   = desc("topic_fetched_records_total", "Records of a topic sent to consumers.", "topic")
+	descTopicFetchedB   = desc("topic_fetched_bytes_total", "Bytes of a topic's batches sent to consumers, as stored.", "topic")
 
 	descSyncs       = desc("journal_syncs_total", "Syncs of the journal.")
 	descGroups      = desc("journal_groups_total", "Commit groups written.")
 	descFrames      = desc("journal_frames_total", "Frames written.")
 	descBytes       = desc("journal_bytes_total", "Bytes written to the journal, with framing and padding.")
 	descSyncLatency = desc("journal_sync_duration_seconds", "Time of one write and sync of a commit group.")
+	descQueueTime   = desc("journal_queue_duration_seconds", "Time that the oldest frames of a commit group waited for its write to begin.")
 	descLiveBytes   = desc("journal_live_bytes", "Bytes of journal that recovery would have to read.")
 	descMaxBytes    = desc("journal_max_bytes", "Live bytes at which producers wait for a checkpoint.")
 	descSyncedLSN   = desc("journal_synced_lsn", "Highest durable log sequence number.")
@@ -60,6 +71,7 @@ var (
 	descStopped    = desc("partition_stopped", "1 for a partition that damage stopped.", "topic", "partition")
 
 	descGroupCount = desc("consumer_groups", "Consumer groups, by state.", "state")
+	descGroupLag   = desc("consumer_group_lag_records", "Records between a group's committed offsets and the high watermarks of a topic; the first 2000 by name.", "group", "topic")
 	descRaftLeader = desc("raft_is_leader", "1 while this node leads the metadata group.")
 	descTerm       = desc("raft_term", "Raft term.")
 	descCommit     = desc("raft_commit_index", "Highest committed Raft index.")
@@ -85,21 +97,23 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	s := n.Snapshot()
 	m.gauge(descNode, 1, strconv.Itoa(int(s.NodeID)), s.ClusterID)
-	m.gauge(descStarted, float64(s.StartedAt.UnixMilli())/1000)
+	m.gauge(descStarted, float64(s.StartedAt)/1000)
 	m.gauge(descRecovery, s.RecoverySeconds)
 	m.gauge(descTail, float64(s.TailBytes))
 	m.gauge(descTailLimit, float64(s.TailLimit))
 	m.gauge(descDiskFree, float64(s.DiskFree))
 	m.gauge(descDiskTotal, float64(s.DiskTotal))
-	for state, count := range s.Groups {
-		m.gauge(descGroupCount, float64(count), state)
+	if groups, err := n.Groups(); err == nil {
+		m.groups(groups)
 	}
 	for class, count := range s.Incidents {
 		m.counter(descIncidents, uint64(count), class)
 	}
 	m.traffic(&s)
 	m.journal(&s)
-	m.partitions(s.Partitions)
+	parts := n.Partitions()
+	m.topics(topicsOf(parts))
+	m.partitions(parts)
 	m.raft(s.Raft)
 }
 
@@ -138,6 +152,59 @@ func (m sink) traffic(s *Snapshot) {
 	m.gauge(descSessions, float64(s.FetchSessions))
 	for _, r := range s.Requests {
 		m.counter(descRequests, r.Count, r.API)
+		m.histogram(descReqLatency, r.Latency, r.API)
+	}
+	m.counter(descProducedRecords, s.Traffic.ProducedRecords)
+	m.counter(descProducedBytes, s.Traffic.ProducedBytes)
+	m.counter(descFetchedRecords, s.Traffic.FetchedRecords)
+	m.counter(descFetchedBytes, s.Traffic.FetchedBytes)
+}
+
+// Bounds of series per name.
+const (
+	maxTopicSeries = 1000
+	maxLagSeries   = 2000
+)
+
+// topics publishes the traffic of the first topics by name, and the sum of the others.
+func (m sink) topics(all []Topic) {
+	publish := func(name string, t *Traffic) {
+		m.counter(descTopicProducedR, t.ProducedRecords, name)
+		m.counter(descTopicProducedB, t.ProducedBytes, name)
+		m.counter(descTopicFetchedR, t.FetchedRecords, name)
+		m.counter(descTopicFetchedB, t.FetchedBytes, name)
+	}
+	var others Traffic
+	for i := range all {
+		if i < maxTopicSeries {
+			publish(all[i].Name, &all[i].Traffic)
+		} else {
+			others.add(all[i].Traffic)
+		}
+	}
+	if len(all) > maxTopicSeries {
+		publish("", &others)
+	}
+}
+
+// groups publishes how many there are by state, and their lag by topic.
+func (m sink) groups(all []Group) {
+	states, series := map[string]int{}, 0
+	for i := range all {
+		g := &all[i]
+		states[g.State]++
+		lags := map[string]int64{}
+		for _, p := range g.Partitions {
+			lags[p.Topic] += p.Lag
+		}
+		for topic, lag := range lags {
+			if series++; series <= maxLagSeries {
+				m.gauge(descGroupLag, float64(lag), g.Name, topic)
+			}
+		}
+	}
+	for state, count := range states {
+		m.gauge(descGroupCount, float64(count), state)
 	}
 }
 
@@ -148,6 +215,7 @@ func (m sink) journal(s *Snapshot) {
 	m.counter(descFrames, j.Frames)
 	m.counter(descBytes, j.Bytes)
 	m.histogram(descSyncLatency, j.SyncLatency)
+	m.histogram(descQueueTime, j.QueueLatency)
 	m.gauge(descLiveBytes, float64(j.LiveBytes))
 	m.gauge(descMaxBytes, float64(j.MaxBytes))
 	m.gauge(descSyncedLSN, float64(j.SyncedLSN))

@@ -19,6 +19,7 @@ const (
 // api is one kind of request and the versions of it that are served.
 type api struct {
 	key      int16
+	slot     int   // its place in a table of APIs
 	min, max int16 // advertised; each has a conformance test
 	name     string
 	note     string // for docs/compatibility.md: what is not supported
@@ -95,7 +96,8 @@ func (c *conn) serve(frame []byte) (keeps bool, err error) {
 			return false, err
 		}
 	}
-	c.s.served[key].Add(1)
+	ca.began, ca.timed = c.s.clock(), true
+	c.stripe.apis[a.slot].requests.Add(1)
 	return a.keeps, a.run(ca, body)
 }
 

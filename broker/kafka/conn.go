@@ -34,6 +34,7 @@ type conn struct {
 	renew    time.Time           // when the idle deadline of reading is set anew
 	produce  kmsg.ProduceRequest // reused by the reader from request to request
 	clientID atomic.Pointer[string]
+	stripe   *stripe // counters
 
 	wake chan struct{} // to the writer, one slot: the head of the queue may be ready, or the end has come
 	room chan struct{} // to the reader, one slot: the queue became shorter

@@ -30,6 +30,7 @@ type fetched struct {
 	leader        leaderHint
 	records       [][]byte
 	bytes         int
+	count         int // of records in them
 
 	log  *partition.Log
 	next int64 // where the next read begins
@@ -45,6 +46,7 @@ type fetcher struct {
 	maxBytes int
 	minBytes int
 	urgent   bool // an error or a divergence must be told at once
+	waited   time.Duration
 }
 
 // fetch queues a Fetch for the writer.
@@ -68,7 +70,9 @@ func (f *fetchCall) respond(ca *call, out *output) (written func()) {
 	}
 	if code == 0 {
 		w.collect(f.due)
+		ca.began += w.waited
 	}
+	w.count()
 	send := w.fc.tell(w.results)
 	id := int32(0)
 	if w.fc.session != nil {
@@ -94,6 +98,8 @@ func (w *fetcher) collect(due time.Time) {
 			defer l.Watch(moved)()
 		}
 	}
+	began := w.c.s.clock()
+	defer func() { w.waited = w.c.s.clock() - began }()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	for {
@@ -226,22 +232,32 @@ func (w *fetcher) more(p *fetchPart, r *fetched) bool {
 	r.records = append(r.records, data)
 	r.bytes += len(data)
 	w.total += len(data)
-	r.next = max(endOf(data), r.next+1)
+	end, count := endOf(data)
+	r.next, r.count = max(end, r.next+1), r.count+count
 	return true
 }
 
-// endOf returns the offset behind the last batch of a run of whole batches.
-func endOf(data []byte) int64 {
-	end := int64(0)
+// count adds what is sent to the counters of its partitions.
+func (w *fetcher) count() {
+	for i := range w.results {
+		if r := &w.results[i]; r.bytes > 0 {
+			r.log.CountFetched(r.count, r.bytes)
+		}
+	}
+}
+
+// endOf returns the offset behind the last batch of a run of whole batches, and how many records they hold.
+func endOf(data []byte) (end int64, count int) {
 	for len(data) >= batch.HeaderSize {
 		end = int64(binary.BigEndian.Uint64(data)) + int64(int32(binary.BigEndian.Uint32(data[23:]))) + 1
+		count += int(int32(binary.BigEndian.Uint32(data[57:])))
 		size := 12 + int64(int32(binary.BigEndian.Uint32(data[8:])))
 		if size < batch.HeaderSize || size > int64(len(data)) {
 			break
 		}
 		data = data[size:]
 	}
-	return end
+	return end, count
 }
 
 // encode adds the response frame. Records go from the log's memory or read buffer to the socket as they are.

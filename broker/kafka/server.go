@@ -44,14 +44,15 @@ func (o *Options) defaults() {
 
 // Stats counts what a Server did since New.
 type Stats struct {
-	Connections   int              // open now
-	Accepted      int64            // connections ever
-	Refused       int64            // connections closed at accept for max.connections or max.connections.per.ip
-	Malformed     int64            // connections closed because of bytes that are no request
-	Requests      map[string]int64 // by name of the API
-	RequestMemory int64            // bytes of large requests in work
-	FetchMemory   int64            // bytes of fetched records on their way
-	Sessions      int              // fetch sessions
+	Connections   int                // open now
+	Accepted      int64              // connections ever
+	Refused       int64              // connections closed at accept for max.connections or max.connections.per.ip
+	Malformed     int64              // connections closed because of bytes that are no request
+	Requests      map[string]int64   // by name of the API
+	Latencies     map[string]Latency // of answered requests, by name of the API: from the request read to the answer written
+	RequestMemory int64              // bytes of large requests in work
+	FetchMemory   int64              // bytes of fetched records on their way
+	Sessions      int                // fetch sessions
 }
 
 // Server serves the Kafka protocol for a node.
@@ -75,7 +76,8 @@ type Server struct {
 	running   sync.WaitGroup // connections
 
 	accepted, refused, malformed atomic.Int64
-	served                       [maxKey + 1]atomic.Int64
+	stripes                      [stripeCount]stripe
+	began                        time.Time
 	complaint                    atomic.Int64 // unix second of the last logged complaint about a peer
 }
 
@@ -87,7 +89,7 @@ func New(b *broker.Broker, o Options) *Server {
 	o.defaults()
 	s := &Server{
 		b: b, opt: o, log: o.Logger, apis: served(),
-		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, perIP: map[string]int{}, stopping: make(chan struct{}),
+		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, perIP: map[string]int{}, stopping: make(chan struct{}), began: time.Now(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.requests.limit = max(b.Config().QueuedMaxRequestBytes(), 0)
@@ -160,7 +162,7 @@ func (s *Server) accept(nc net.Conn, listener string) {
 	s.perIP[ip]++
 	s.running.Add(1)
 	s.mu.Unlock()
-	s.accepted.Add(1)
+	c.stripe = &s.stripes[s.accepted.Add(1)%stripeCount]
 	go c.run()
 }
 
@@ -219,13 +221,9 @@ func (s *Server) Stats() Stats {
 	s.mu.Unlock()
 	st := Stats{
 		Connections: open, Accepted: s.accepted.Load(), Refused: s.refused.Load(), Malformed: s.malformed.Load(),
-		Requests: map[string]int64{}, RequestMemory: s.requests.inUse(), FetchMemory: s.fetches.inUse(), Sessions: s.sessions.count(),
+		RequestMemory: s.requests.inUse(), FetchMemory: s.fetches.inUse(), Sessions: s.sessions.count(),
 	}
-	for key, a := range s.apis {
-		if n := s.served[key].Load(); n > 0 {
-			st.Requests[a.name] = n
-		}
-	}
+	st.Requests, st.Latencies = s.counts()
 	return st
 }
 

@@ -40,7 +40,7 @@ func served() map[int16]*api {
 	for i := range list {
 		a := &list[i]
 		s := schemas[a.key]
-		a.schema = &s
+		a.schema, a.slot = &s, i
 		a.name = strings.TrimSuffix(s.name, "Request")
 		table[a.key] = a
 	}

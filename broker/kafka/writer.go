@@ -13,6 +13,8 @@ type call struct {
 	api     *api
 	version int16
 	corr    int32
+	began   time.Duration // on the server's clock, without what it waited for others
+	timed   bool          // it counts among the latencies
 
 	// Set before ready, read by the writer after.
 	ready bool       // guarded by conn.mu
@@ -167,6 +169,9 @@ func (c *conn) write() {
 				_ = c.nc.SetWriteDeadline(now.Add(idle))
 			}
 			err = c.flush(&out)
+		}
+		if err == nil {
+			c.answered(batch, next)
 		}
 		out.reset()
 		if written != nil {

@@ -67,6 +67,9 @@ func (l *Log) append(records []byte, info AppendInfo, done func(Appended, error)
 		ready.run()
 		return nil
 	}
+	if !info.Internal {
+		t.bytes = len(records)
+	}
 	l.place(frames[:0], batches, cfg, info.LeaderEpoch, now, t)
 	l.mu.Unlock()
 	return nil

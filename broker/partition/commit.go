@@ -121,6 +121,10 @@ func (l *Log) advance(ready completions) completions {
 	for n < len(l.pending) && l.pending[n].end <= hw {
 		t := l.pending[n]
 		t.result.LogStart = l.logStart
+		if t.bytes > 0 {
+			l.producedRecords += uint64(t.end - t.base)
+			l.producedBytes += uint64(t.bytes)
+		}
 		ready = append(ready, completion{t.done, t.result, nil})
 		n++
 	}

@@ -58,6 +58,9 @@ type Log struct {
 	pending   []*ticket
 	watchers  map[chan<- struct{}]int
 
+	producedRecords, producedBytes uint64 // of clients, acknowledged
+	fetchedRecords, fetchedBytes   atomic.Uint64
+
 	tailBlock []byte // payload of the TailBlock frame that the next append brings
 	tailBase  int64
 	tailLSN   wal.LSN // nothing is written to files before this frame is synced
@@ -109,6 +112,7 @@ type ticket struct {
 	result Appended
 	done   func(Appended, error)
 	end    int64 // the log end after it; 0 for a change
+	bytes  int   // appended by a client; 0 for what the node itself writes, and for a duplicate
 
 	// To take it back if the journal has no space.
 	generation int64  // of the log, when it was made

@@ -39,8 +39,8 @@ type Options struct {
 	Config func(topic string) partition.Config
 	// Report puts an incident in the ledger and returns its id (*datadir.Dir.Report). May be nil.
 	Report func(datadir.Incident) (id string, err error)
-	// Progress is told how many bytes of journal were read since the last call. May be nil.
-	Progress func(bytes int64)
+	// Progress is told how far it is, often. May be nil.
+	Progress func(Progress)
 }
 
 // Result is a recovered node's storage.
@@ -58,7 +58,7 @@ type Result struct {
 // for evidence, nothing below the durable floor was changed; the report is complete as far as it got.
 func Boot(o Options) (*Result, error) {
 	s := newScan(o.FS, o.Dir, o.DirID, o.Env.Now())
-	s.env, s.progress, s.ledger = o.Env, o.Progress, o.Report
+	s.env, s.meter.tell, s.ledger = o.Env, o.Progress, o.Report
 	s.setTopics(o.Topic, o.Config)
 	o.Env.FS, o.Env.Dir = o.FS, s.topicsDir()
 	o.Env.Hold = func(id partition.Identity, after, upTo wal.LSN) (string, wal.LSN, error) {
@@ -120,9 +120,11 @@ func (s *scan) found(o Options) (*Result, error) {
 
 // boot recovers a directory that has been founded.
 func (s *scan) boot(o Options) (*Result, error) {
+	s.meter.enter(StageSurvey)
 	if err := s.examine(); err != nil {
 		return nil, err
 	}
+	s.meter.enter(StageReplay)
 	if err := vfs.MkdirAll(s.fs, s.topicsDir()); err != nil {
 		return nil, fmt.Errorf("recover %s: %w", s.dir, err)
 	}
@@ -146,6 +148,7 @@ func (s *scan) boot(o Options) (*Result, error) {
 	if err := s.file.Mend(); err != nil {
 		return nil, fmt.Errorf("recover %s: %w", s.dir, err)
 	}
+	s.meter.enter(StageOpen)
 	log, err := wal.Resume(o.Wal, s.inv, wal.CutNote{Incident: cut})
 	if err != nil {
 		return nil, fmt.Errorf("recover %s: %w; run %s", s.dir, err, s.next())
@@ -215,8 +218,8 @@ type CheckOptions struct {
 	DirID  [16]byte // zero: not compared
 	Topic  func(id [16]byte) (name string, known bool)
 	Config func(topic string) partition.Config
-	// Progress is told how many bytes were read since the last call. May be nil.
-	Progress func(bytes int64)
+	// Progress is told how far it is, often. May be nil.
+	Progress func(Progress)
 }
 
 // Check comes to the verdicts that Boot would come to, and changes nothing. Memory is bounded.
@@ -224,7 +227,7 @@ func Check(o CheckOptions) (*Report, error) {
 	now := time.Now().UnixMilli()
 	s := newScan(o.FS, o.Dir, o.DirID, now)
 	s.readOnly, s.report.ReadOnly = true, true
-	s.progress = o.Progress
+	s.meter.tell = o.Progress
 	s.env = &partition.Env{FS: o.FS, Dir: s.topicsDir(), Now: func() int64 { return now }}
 	s.setTopics(o.Topic, o.Config)
 	started := time.Now()
@@ -238,9 +241,11 @@ func Check(o CheckOptions) (*Report, error) {
 }
 
 func (s *scan) check() error {
+	s.meter.enter(StageSurvey)
 	if err := s.examine(); err != nil {
 		return err
 	}
+	s.meter.enter(StageReplay)
 	if err := s.replayAll(); err != nil {
 		return err
 	}

@@ -63,7 +63,7 @@ type scan struct {
 	env      *partition.Env
 	topic    func(id [16]byte) (string, bool)
 	config   func(topic string) partition.Config
-	progress func(int64)
+	meter    meter
 
 	file    *statefile.File
 	ck      *partition.Checkpoint
@@ -120,7 +120,8 @@ func (s *scan) minSynced() wal.LSN {
 
 func (s *scan) inspect(visit func(*wal.Group) error) (*wal.Inventory, error) {
 	inv, err := wal.Inspect(wal.InspectOptions{
-		FS: s.fs, Dir: s.walDir(), DirID: s.dirID, Kind: wal.Journal, MinSynced: s.minSynced(), Progress: s.progress,
+		FS: s.fs, Dir: s.walDir(), DirID: s.dirID, Kind: wal.Journal, MinSynced: s.minSynced(), Progress: s.meter.advance,
+		Expect: s.meter.expect,
 	}, visit)
 	if err != nil {
 		return nil, fmt.Errorf("recover %s: %w", s.dir, err)

@@ -60,7 +60,7 @@ func benchCommit(b *testing.B, size, producers int, buffered bool) {
 	b.StopTimer()
 	s := l.Stats()
 	b.ReportMetric(float64(s.Frames)/float64(s.Groups), "frames/sync")
-	b.ReportMetric(float64(s.SyncNanos)/float64(s.Syncs)/1e3, "µs/sync")
+	b.ReportMetric(float64(s.Sync.Nanos)/float64(s.Syncs)/1e3, "µs/sync")
 	must(b, l.Close())
 }
 

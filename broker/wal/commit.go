@@ -11,6 +11,7 @@ type queue struct {
 	frames   []Frame
 	requests []request
 	bytes    int
+	since    time.Time // when the first of them came
 }
 
 // request is one Append. Its frames are the next in the queue.
@@ -67,6 +68,9 @@ func (l *Log) append(frames []Frame, r request) LSN {
 	l.queue.requests = append(l.queue.requests, r)
 	l.queue.bytes += r.bytes
 	first := len(l.queue.requests) == 1
+	if first {
+		l.queue.since = time.Now()
+	}
 	l.mu.Unlock()
 	l.queued.Add(int64(r.bytes))
 	if first {
@@ -111,8 +115,10 @@ func (l *Log) drain(mine *queue) {
 		err := l.err
 		l.mu.Unlock()
 		if len(mine.requests) == 0 {
+			l.waitsSince = time.Time{}
 			return
 		}
+		l.waitsSince = mine.since
 		frames, requests := mine.frames, mine.requests
 		for len(requests) > 0 {
 			n, count := l.take(requests)
@@ -190,7 +196,11 @@ func (l *Log) writeGroup(frames []Frame, note Note, noted bool, flags uint16) er
 	if err := s.file.put(buf, s.pos); err != nil {
 		return fmt.Errorf("write %d bytes at %d of segment %s: %w", len(buf), int64(s.pos)*BlockSize, s.file.name, err)
 	}
-	l.stats.synced(time.Since(start))
+	l.stats.syncs.Add(1)
+	l.stats.sync.add(time.Since(start))
+	if !l.waitsSince.IsZero() {
+		l.stats.queue.add(start.Sub(l.waitsSince))
+	}
 	l.stats.groups.Add(1)
 	l.stats.frames.Add(uint64(len(frames)))
 	l.stats.bytes.Add(uint64(len(buf)))

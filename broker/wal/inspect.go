@@ -38,6 +38,13 @@ func Inspect(o InspectOptions, visit func(*Group) error) (*Inventory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inspect journal %s: %w", o.Dir, err)
 	}
+	if o.Expect != nil {
+		var size int64
+		for _, c := range segments {
+			size += c.size
+		}
+		o.Expect(size)
+	}
 	in.inv.Segments = make([]SegmentInfo, 0, len(segments)) // items point into it
 	for i := range segments {
 		if err := in.segment(segments, i); err != nil {

@@ -128,6 +128,8 @@ type InspectOptions struct {
 	Deep      bool // also reads spares
 	// Progress is told how many bytes were read since the last call; may be nil.
 	Progress func(bytes int64)
+	// Expect is told once, before anything is read, about how many bytes it will be; may be nil.
+	Expect func(bytes int64)
 }
 
 // SegmentInfo describes a live segment.

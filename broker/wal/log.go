@@ -27,8 +27,9 @@ type Log struct {
 	nextWritten LSN    // LSN of the next frame that is written
 	lastLSN     LSN    // of the last frame written
 	syncedLSN   LSN
-	note        Note // of the last group that had one
-	unmarked    bool // a group was written since the last marker
+	note        Note      // of the last group that had one
+	unmarked    bool      // a group was written since the last marker
+	waitsSince  time.Time // since when the oldest frames of the drain under way wait
 
 	mu      sync.Mutex
 	queue   queue
@@ -263,34 +264,47 @@ func (l *Log) Close() error {
 
 // Stats counts since the log was opened.
 type Stats struct {
-	Groups, Frames, Bytes, Syncs, Markers, Rolls, Recycled uint64 // Bytes are those of the blocks written
-	// SyncLatency counts write-and-sync times: bucket i holds those below 16 µs << i, the last all others.
-	SyncLatency [16]uint64
-	SyncNanos   uint64 // their sum
+	Groups, Frames, Bytes, Syncs, Markers, Rolls, Recycled uint64  // Bytes are those of the blocks written
+	Sync, Queue                                            Latency // of a write and its sync; of the oldest frames of a group, until their write begins
+}
+
+// Latency counts durations: bucket i holds those below 16 µs << i, the last all others.
+type Latency struct {
+	Buckets [16]uint64
+	Nanos   uint64 // their sum
 }
 
 type counters struct {
-	groups, frames, bytes, syncs, markers, rolls, recycled, nanos atomic.Uint64
-	latency                                                       [16]atomic.Uint64
+	groups, frames, bytes, syncs, markers, rolls, recycled atomic.Uint64
+	sync, queue                                            latency
 }
 
-func (c *counters) synced(d time.Duration) {
-	c.syncs.Add(1)
+// latency is a Latency in the making.
+type latency struct {
+	buckets [16]atomic.Uint64
+	nanos   atomic.Uint64
+}
+
+func (c *latency) add(d time.Duration) {
 	c.nanos.Add(uint64(d))
 	i := 0
-	for limit := 16 * time.Microsecond; i < len(c.latency)-1 && d >= limit; limit *= 2 {
+	for limit := 16 * time.Microsecond; i < len(c.buckets)-1 && d >= limit; limit *= 2 {
 		i++
 	}
-	c.latency[i].Add(1)
+	c.buckets[i].Add(1)
+}
+
+func (c *latency) read() (r Latency) {
+	r.Nanos = c.nanos.Load()
+	for i := range c.buckets {
+		r.Buckets[i] = c.buckets[i].Load()
+	}
+	return r
 }
 
 // Stats returns the counters.
 func (l *Log) Stats() Stats {
 	c := &l.stats
-	s := Stats{Groups: c.groups.Load(), Frames: c.frames.Load(), Bytes: c.bytes.Load(), Syncs: c.syncs.Load(), Markers: c.markers.Load(),
-		Rolls: c.rolls.Load(), Recycled: c.recycled.Load(), SyncNanos: c.nanos.Load()}
-	for i := range c.latency {
-		s.SyncLatency[i] = c.latency[i].Load()
-	}
-	return s
+	return Stats{Groups: c.groups.Load(), Frames: c.frames.Load(), Bytes: c.bytes.Load(), Syncs: c.syncs.Load(), Markers: c.markers.Load(),
+		Rolls: c.rolls.Load(), Recycled: c.recycled.Load(), Sync: c.sync.read(), Queue: c.queue.read()}
 }

@@ -33,6 +33,8 @@ type server struct {
 	cfg      *config.Config
 	log      *slog.Logger
 	started  time.Time
+	boot     *boot
+	events   *admin.Events
 	admin    *admin.Server
 	adminAt  string
 	peer     *peer.Server // nil if there is no peer listener
@@ -47,7 +49,8 @@ type server struct {
 func (a *app) serve(cfg *config.Config) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	s := &server{cfg: cfg, log: slog.New(slog.NewTextHandler(a.err, nil)), started: time.Now(), failures: make(chan error, 8)}
+	events := admin.NewEvents(slog.NewTextHandler(a.err, nil))
+	s := &server{cfg: cfg, log: slog.New(events), started: time.Now(), boot: newBoot(cfg.DataDir()), events: events, failures: make(chan error, 8)}
 	if limit := limitMemory(os.ReadFile); limit > 0 {
 		s.log.Info("memory limit of the container", "bytes", limit)
 	}
@@ -121,7 +124,7 @@ func (s *server) listenAdmin() error {
 		return fmt.Errorf("admin listener: %w; choose another with --admin-listen, port 0 picks one", err)
 	}
 	s.adminAt = l.Addr().String()
-	s.admin = admin.New(admin.Options{Version: buildInfo().Version, Logger: s.log})
+	s.admin = admin.New(admin.Options{Version: buildInfo().Version, Logger: s.log, Process: s.boot, Events: s.events})
 	s.goServe(func() error { return s.admin.Serve(l) })
 	return nil
 }
@@ -144,7 +147,9 @@ func (s *server) open(ctx context.Context) error {
 		}
 	}()
 	var err error
-	s.broker, err = broker.Open(ctx, broker.Options{DataDir: s.cfg.DataDir(), Config: s.cfg, FS: vfs.OS, Logger: s.log, Version: buildInfo().Version})
+	s.broker, err = broker.Open(ctx, broker.Options{
+		DataDir: s.cfg.DataDir(), Config: s.cfg, FS: vfs.OS, Logger: s.log, Version: buildInfo().Version, Progress: s.boot.progress,
+	})
 	close(done)
 	<-quiet
 	return err
@@ -190,7 +195,7 @@ func (s *server) listenKafka(ctx context.Context) ([]string, error) {
 		s.goServe(func() error { return s.kafka.ServeNamed(bound[i].Name, l) })
 	}
 	if s.admin != nil {
-		s.admin.Attach(&source{server: s})
+		s.admin.Attach(newSource(s, told))
 	}
 	return told, nil
 }
@@ -212,6 +217,9 @@ func (s *server) close() error {
 		}
 	}
 	s.closePeer()
+	if s.admin != nil {
+		s.admin.StopSampling()
+	}
 	if s.broker != nil {
 		errs = append(errs, s.broker.Close(context.Background())) // a clean stop takes the time it takes
 	}

@@ -4,17 +4,71 @@ import (
 	"encoding/hex"
 	"math"
 	"sort"
-
-	"github.com/twmb/franz-go/pkg/kmsg"
+	"strings"
+	"sync"
+	"time"
 
 	"chronik.dev/chronik/broker/admin"
 	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/kafka"
+	"chronik.dev/chronik/broker/partition"
+	"chronik.dev/chronik/broker/recovery"
 	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
 )
+
+// boot is what the process tells before it has a node.
+type boot struct {
+	dir     string
+	started time.Time
+
+	mu    sync.Mutex
+	stage string
+	since time.Time // when the stage began
+	now   recovery.Progress
+}
+
+func newBoot(dir string) *boot {
+	now := time.Now()
+	return &boot{dir: dir, started: now, stage: "raft", since: now}
+}
+
+// progress is told how far recovery is.
+func (b *boot) progress(p recovery.Progress) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if stage := string(p.Stage); stage != b.stage {
+		b.stage, b.since = stage, time.Now()
+	}
+	b.now = p
+}
+
+// Boot implements admin.Teller.
+func (b *boot) Boot() admin.Boot {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return admin.Boot{
+		Stage: b.stage, Done: b.now.Done, Total: b.now.Total, Seconds: time.Since(b.started).Seconds(), InStage: time.Since(b.since).Seconds(),
+	}
+}
+
+// Incidents reads the newest incidents of the ledger.
+func (b *boot) Incidents(limit int) (admin.Ledger, error) {
+	l := admin.Ledger{Incidents: []datadir.Incident{}, Damaged: []datadir.BadLine{}}
+	damaged, err := datadir.ReadIncidents(vfs.OS, b.dir, func(i datadir.Incident) {
+		if len(l.Incidents) == limit {
+			l.Incidents = append(l.Incidents[:0], l.Incidents[1:]...)
+		}
+		l.Incidents = append(l.Incidents, i)
+	})
+	l.Damaged = append(l.Damaged, damaged...)
+	return l, err
+}
 
 // source is the node as the admin endpoint sees it.
 type source struct {
 	server *server
+	kafka  string // addresses
 }
 
 // Health is the broker's own judgement.
@@ -24,47 +78,47 @@ func (s *source) Health() admin.Health {
 }
 
 // Report is what boot recovery found.
-func (s *source) Report() any { return s.server.broker.Report() }
+func (s *source) Report() *recovery.Report { return s.server.broker.Report() }
 
-// Incidents reads the newest incidents of the ledger.
-func (s *source) Incidents(limit int) (any, error) {
-	newest := []datadir.Incident{}
-	damaged, err := datadir.ReadIncidents(vfs.OS, s.server.cfg.DataDir(), func(i datadir.Incident) {
-		if len(newest) == limit {
-			newest = append(newest[:0], newest[1:]...)
-		}
-		newest = append(newest, i)
-	})
-	if damaged == nil {
-		damaged = []datadir.BadLine{}
-	}
-	return map[string]any{"incidents": newest, "damaged_lines": damaged}, err
-}
-
-// Snapshot gathers every figure of the node.
+// Snapshot gathers the figures of the node.
 func (s *source) Snapshot() admin.Snapshot {
 	b := s.server.broker
 	st := b.Stats()
 	disk := b.LogDir()
 	snap := admin.Snapshot{
-		NodeID: b.NodeID(), ClusterID: b.ClusterID(), StartedAt: st.Started, RecoverySeconds: st.RecoverySeconds,
+		NodeID: b.NodeID(), ClusterID: b.ClusterID(), Directory: s.server.cfg.DataDir(), Kafka: s.kafka, StartedAt: st.Started.UnixMilli(),
+		RecoverySeconds: st.RecoverySeconds, Traffic: traffic(st.Traffic),
 		Journal: admin.Journal{
 			Syncs: st.Journal.Syncs, Groups: st.Journal.Groups, Frames: st.Journal.Frames, Bytes: st.Journal.Bytes,
-			SyncLatency: syncLatency(st.Journal.SyncLatency[:], st.Journal.SyncNanos),
-			LiveBytes:   st.JournalLive, MaxBytes: st.JournalMax, SyncedLSN: st.SyncedLSN, NextLSN: st.NextLSN,
+			SyncLatency: journalLatency(st.Journal.Sync), QueueLatency: journalLatency(st.Journal.Queue),
+			LiveBytes: st.JournalLive, MaxBytes: st.JournalMax, SyncedLSN: st.SyncedLSN, NextLSN: st.NextLSN,
 		},
 		Checkpoint: admin.Checkpoint{LSN: uint64(st.Checkpoint.LSN), Millis: st.Checkpoint.Time, Total: st.Checkpoints},
 		TailBytes:  st.TailBytes, TailLimit: st.TailLimit, DiskFree: disk.Usable, DiskTotal: disk.Total,
-		Groups: s.groups(), Raft: s.raft(), Incidents: st.Incidents,
+		Raft: s.raft(), Incidents: st.Incidents,
 	}
 	s.wire(&snap)
-	for _, p := range b.Partitions() {
-		snap.Partitions = append(snap.Partitions, admin.Partition{
-			Topic: p.Topic, TopicID: hex.EncodeToString(p.TopicID[:]), Partition: p.Partition, LeaderEpoch: p.LeaderEpoch,
-			LogStart: p.LogStart, HighWatermark: p.HighWatermark, LogEnd: p.LogEnd, SizeBytes: p.Size, Stopped: p.Stopped, Command: p.Command,
+	return snap
+}
+
+func traffic(t partition.Traffic) admin.Traffic {
+	return admin.Traffic{
+		ProducedRecords: t.ProducedRecords, ProducedBytes: t.ProducedBytes, FetchedRecords: t.FetchedRecords, FetchedBytes: t.FetchedBytes,
+	}
+}
+
+// Partitions lists them by topic and number.
+func (s *source) Partitions() []admin.Partition {
+	list := s.server.broker.Partitions()
+	all := make([]admin.Partition, 0, len(list))
+	for _, p := range list {
+		all = append(all, admin.Partition{
+			Topic: p.Topic, TopicID: hex.EncodeToString(p.TopicID[:]), Partition: p.Partition, Internal: p.Internal, LeaderEpoch: p.LeaderEpoch,
+			LogStart: p.LogStart, HighWatermark: p.HighWatermark, LogEnd: p.LogEnd, SizeBytes: p.Size, Traffic: traffic(p.Traffic),
+			Stopped: p.Stopped, Command: p.Command,
 		})
 	}
-	return snap
+	return all
 }
 
 // wire adds the figures of the Kafka listeners.
@@ -73,37 +127,31 @@ func (s *source) wire(snap *admin.Snapshot) {
 	snap.Connections, snap.ConnectionsTotal = st.Connections, uint64(st.Accepted)
 	snap.Refused, snap.Malformed = uint64(st.Refused), uint64(st.Malformed)
 	snap.RequestMemory, snap.FetchMemory, snap.FetchSessions = st.RequestMemory, st.FetchMemory, st.Sessions
+	snap.Requests = []admin.Request{}
+	bounds := kafka.LatencyBounds()
 	for api, n := range st.Requests {
-		snap.Requests = append(snap.Requests, admin.Request{API: api, Count: uint64(n)})
+		l := st.Latencies[api]
+		snap.Requests = append(snap.Requests, admin.Request{
+			API: api, Count: uint64(n), Latency: admin.Histogram{Bounds: bounds, Counts: l.Buckets[:], Sum: float64(l.Nanos) / 1e9},
+		})
 	}
 	sort.Slice(snap.Requests, func(i, j int) bool { return snap.Requests[i].API < snap.Requests[j].API })
 }
 
-// syncLatency converts package wal's histogram: bucket i holds times below 2^i * 16 µs, the last all others.
-func syncLatency(counts []uint64, nanos uint64) admin.Histogram {
-	h := admin.Histogram{Counts: counts, Sum: float64(nanos) / 1e9}
-	for i := range len(counts) - 1 {
+// journalLatency converts package wal's counts: bucket i holds times below 2^i * 16 µs, the last all others.
+func journalLatency(l wal.Latency) admin.Histogram {
+	h := admin.Histogram{Counts: l.Buckets[:], Sum: float64(l.Nanos) / 1e9}
+	for i := range len(l.Buckets) - 1 {
 		h.Bounds = append(h.Bounds, math.Ldexp(16e-6, i))
 	}
 	return h
 }
 
-// groups counts consumer groups by state.
-func (s *source) groups() map[string]int {
-	answer := make(chan *kmsg.ListGroupsResponse, 1)
-	s.server.broker.Groups().ListGroups(kmsg.NewPtrListGroupsRequest(), func(r *kmsg.ListGroupsResponse) { answer <- r })
-	states := map[string]int{}
-	for _, g := range (<-answer).Groups {
-		states[g.GroupState]++
-	}
-	return states
-}
-
 func (s *source) raft() admin.Raft {
 	r := s.server.broker.Raft()
 	state := admin.Raft{
-		State: raftRole(r.MemberID, r.Leader), Leader: r.Leader, Term: r.Term, Vote: r.Vote, Commit: r.Commit, Applied: r.Applied,
-		LastIndex: r.LastIndex, Snapshot: r.SnapshotIndex, ConfState: r.Conf,
+		Member: r.MemberID, State: raftRole(r.MemberID, r.Leader), Leader: r.Leader, Term: r.Term, Vote: r.Vote, Commit: r.Commit, Applied: r.Applied,
+		First: r.FirstIndex, LastIndex: r.LastIndex, Snapshot: r.SnapshotIndex, Snapshots: r.Snapshots, ConfState: r.Conf,
 	}
 	if !r.Founded {
 		state.Recovered = &admin.RecoveredRaft{
@@ -123,4 +171,9 @@ func raftRole(member, leader uint64) string {
 		return "leader"
 	}
 	return "follower"
+}
+
+// newSource is the node of a server that listens at addresses.
+func newSource(s *server, addresses []string) *source {
+	return &source{server: s, kafka: strings.Join(addresses, " ")}
 }
