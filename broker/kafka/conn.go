@@ -48,7 +48,7 @@ type conn struct {
 func newConn(s *Server, nc net.Conn, listener, ip string) *conn {
 	c := &conn{
 		s: s, nc: nc, ip: ip, listener: listener, br: bufio.NewReaderSize(nc, readBuffer),
-		wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		stripe: &s.stripes[s.accepted.Load()%stripeCount], wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	return c

@@ -162,7 +162,7 @@ func (s *Server) accept(nc net.Conn, listener string) {
 	s.perIP[ip]++
 	s.running.Add(1)
 	s.mu.Unlock()
-	c.stripe = &s.stripes[s.accepted.Add(1)%stripeCount]
+	s.accepted.Add(1)
 	go c.run()
 }
 

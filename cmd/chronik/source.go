@@ -11,7 +11,6 @@ import (
 	"chronik.dev/chronik/broker/admin"
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/kafka"
-	"chronik.dev/chronik/broker/partition"
 	"chronik.dev/chronik/broker/recovery"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
@@ -87,7 +86,7 @@ func (s *source) Snapshot() admin.Snapshot {
 	disk := b.LogDir()
 	snap := admin.Snapshot{
 		NodeID: b.NodeID(), ClusterID: b.ClusterID(), Directory: s.server.cfg.DataDir(), Kafka: s.kafka, StartedAt: st.Started.UnixMilli(),
-		RecoverySeconds: st.RecoverySeconds, Traffic: traffic(st.Traffic),
+		RecoverySeconds: st.RecoverySeconds, Traffic: admin.Traffic(st.Traffic),
 		Journal: admin.Journal{
 			Syncs: st.Journal.Syncs, Groups: st.Journal.Groups, Frames: st.Journal.Frames, Bytes: st.Journal.Bytes,
 			SyncLatency: journalLatency(st.Journal.Sync), QueueLatency: journalLatency(st.Journal.Queue),
@@ -101,12 +100,6 @@ func (s *source) Snapshot() admin.Snapshot {
 	return snap
 }
 
-func traffic(t partition.Traffic) admin.Traffic {
-	return admin.Traffic{
-		ProducedRecords: t.ProducedRecords, ProducedBytes: t.ProducedBytes, FetchedRecords: t.FetchedRecords, FetchedBytes: t.FetchedBytes,
-	}
-}
-
 // Partitions lists them by topic and number.
 func (s *source) Partitions() []admin.Partition {
 	list := s.server.broker.Partitions()
@@ -114,7 +107,7 @@ func (s *source) Partitions() []admin.Partition {
 	for _, p := range list {
 		all = append(all, admin.Partition{
 			Topic: p.Topic, TopicID: hex.EncodeToString(p.TopicID[:]), Partition: p.Partition, Internal: p.Internal, LeaderEpoch: p.LeaderEpoch,
-			LogStart: p.LogStart, HighWatermark: p.HighWatermark, LogEnd: p.LogEnd, SizeBytes: p.Size, Traffic: traffic(p.Traffic),
+			LogStart: p.LogStart, HighWatermark: p.HighWatermark, LogEnd: p.LogEnd, SizeBytes: p.Size, Traffic: admin.Traffic(p.Traffic),
 			Stopped: p.Stopped, Command: p.Command,
 		})
 	}
