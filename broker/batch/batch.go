@@ -9,7 +9,7 @@
 // closed list and the byte offset in the buffer.
 //
 // The API. Parse reads a header, Check a batch as a producer may send it, CheckStored one as a log may hold it, Each walks batches laid
-// end to end. SetBaseOffset, SetLeaderEpoch and SetAppendTime patch. Records decodes, Builder encodes, Filter keeps some records of a
+// end to end. SetBaseOffset, SetLeaderEpoch, SetAppendTime and SetProducer patch. Records decodes, Builder encodes, Filter keeps some records of a
 // batch (compaction). The format is described in docs/format/batch.md.
 package batch
 
@@ -279,6 +279,17 @@ func SetAppendTime(b []byte, ms int64) {
 	be := binary.BigEndian
 	be.PutUint16(b[posAttributes:], be.Uint16(b[posAttributes:])|FlagLogAppendTime)
 	be.PutUint64(b[posMaxTimestamp:], uint64(ms))
+	setCRC(b)
+}
+
+// SetProducer makes a whole batch that of another idempotent producer, outside of any transaction: producer id, epoch, first sequence number,
+// flag and CRC. The records are not touched, compressed or not.
+func SetProducer(b []byte, id int64, epoch int16, sequence int32) {
+	be := binary.BigEndian
+	be.PutUint16(b[posAttributes:], be.Uint16(b[posAttributes:])&^FlagTransactional)
+	be.PutUint64(b[posProducerID:], uint64(id))
+	be.PutUint16(b[posProducerEpoch:], uint16(epoch))
+	be.PutUint32(b[posBaseSequence:], uint32(sequence))
 	setCRC(b)
 }
 

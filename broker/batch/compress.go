@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/gzip"
@@ -268,6 +269,13 @@ var zstdReaders = sync.Pool{New: func() any {
 	return r
 }}
 
+// fullBuffer says whether an error of the decoder means only that the buffer, of which left bytes were free before the block at hand, was too
+// small: in the middle of a block the decoder has the same words for that and for a block above the format's limit (RFC 8878, 3.1.1.2.4).
+func fullBuffer(err error, left int, h *zstd.Header) bool {
+	const maxBlock = 128 << 10
+	return strings.Contains(err.Error(), "output bigger than max block size") && uint64(left) < min(max(h.WindowSize, 1<<10), maxBlock)
+}
+
 func unzstd(data []byte, limit int) ([]byte, error) {
 	if len(data) == 0 {
 		return nil, errCorrupt
@@ -284,7 +292,7 @@ func unzstd(data []byte, limit int) ([]byte, error) {
 		if err == nil {
 			return out, nil
 		}
-		if !errors.Is(err, zstd.ErrDecoderSizeExceeded) {
+		if !errors.Is(err, zstd.ErrDecoderSizeExceeded) && !fullBuffer(err, room-len(out), &head) {
 			return nil, err
 		}
 		if room >= limit {

@@ -167,3 +167,24 @@ func TestErrorsAreTyped(t *testing.T) {
 		}
 	}
 }
+
+// TestCompressible decompresses what compresses well: the first buffer is too small, at every length of it and in every path of the decoders.
+func TestCompressible(t *testing.T) {
+	for size := 1; size < 300_000; size += 1 + size/8 {
+		for _, period := range []int{1, 7, 100, 1000} {
+			body := make([]byte, size)
+			for i := range body {
+				body[i] = byte(i % period * 31)
+			}
+			for _, codec := range allCodecs {
+				raw, err := compress(codec, nil, body)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got, err := decompress(codec, raw, size); err != nil || !bytes.Equal(got, body) {
+					t.Errorf("%s, %d bytes of period %d in %d: %d bytes, %v", codec, size, period, len(raw), len(got), err)
+				}
+			}
+		}
+	}
+}
