@@ -58,6 +58,9 @@ type ReplayOptions struct {
 	Truncations []Truncation
 	// Replaced are the Replaced frames behind the checkpoint: a file may be as any of them says.
 	Replaced []Replaced
+	// Took is told of every batch that the log gained behind the checkpoint, in order; raw is valid during the call. An error ends the
+	// replay. May be nil.
+	Took func(h *batch.Header, raw []byte) error
 	// Save copies a range of a file durably to evidence/ and returns where.
 	Save func(name, file string, offset, length int64) (string, error)
 }
@@ -242,6 +245,11 @@ func (r *Replay) take(raw []byte, h *batch.Header) error {
 	}
 	if err := r.cur.put(raw); err != nil {
 		return err
+	}
+	if r.opt.Took != nil {
+		if err := r.opt.Took(h, raw); err != nil {
+			return err
+		}
 	}
 	r.beginEpoch(h.LeaderEpoch, r.st.End)
 	r.prods.add(h, r.st.End, r.now, h.LastOffset()+1)

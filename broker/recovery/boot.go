@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"chronik.dev/chronik/broker/batch"
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/partition"
 	"chronik.dev/chronik/broker/statefile"
@@ -220,6 +221,19 @@ type CheckOptions struct {
 	Config func(topic string) partition.Config
 	// Progress is told how far it is, often. May be nil.
 	Progress func(Progress)
+	// Batch is told of every batch that a boot would take from the journal, in the order of LSNs; raw is valid during the call. An error ends
+	// the check and is returned. May be nil.
+	Batch func(id partition.Identity, h *batch.Header, raw []byte) error
+	// Partition is told of every partition that is not deleted, at the end. May be nil.
+	Partition func(Outcome)
+}
+
+// Outcome is a partition as a boot would leave it: its records are those of the files that Files describes, then what Batch was told of.
+type Outcome struct {
+	Files         partition.State // what the journal goes on from, after cuts behind the checkpoint; LogStart and End are those of that moment
+	LogStart, End int64
+	Status        Status
+	Reason        string // why it is stopped or uncertain
 }
 
 // Check comes to the verdicts that Boot would come to, and changes nothing. Memory is bounded.
@@ -228,6 +242,7 @@ func Check(o CheckOptions) (*Report, error) {
 	s := newScan(o.FS, o.Dir, o.DirID, now)
 	s.readOnly, s.report.ReadOnly = true, true
 	s.meter.tell = o.Progress
+	s.took, s.outcome = o.Batch, o.Partition
 	s.env = &partition.Env{FS: o.FS, Dir: s.topicsDir(), Now: func() int64 { return now }}
 	s.setTopics(o.Topic, o.Config)
 	started := time.Now()

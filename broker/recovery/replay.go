@@ -121,7 +121,12 @@ func (s *scan) start(p *part, first wal.LSN) error {
 	if !p.listed {
 		st = partition.State{Identity: p.st.Identity, Dir: p.dir}
 	}
+	var took func(*batch.Header, []byte) error
+	if s.took != nil {
+		took = func(h *batch.Header, raw []byte) error { return s.took(p.st.Identity, h, raw) }
+	}
 	r, err := partition.NewReplay(s.env, st, opened, s.config(p.name), partition.ReplayOptions{
+		Took:     took,
 		ReadOnly: s.readOnly, CutTo: p.cutTo, CutLSN: p.cutLSN, Truncations: p.cuts, Replaced: p.changed,
 		Save: func(name, file string, offset, length int64) (string, error) {
 			return datadir.EvidenceRange(s.fs, s.dir, name, file, offset, length)
@@ -130,6 +135,9 @@ func (s *scan) start(p *part, first wal.LSN) error {
 	p.replay = r
 	if err != nil {
 		p.replay = nil
+	} else if s.outcome != nil {
+		p.files = r.State()
+		p.files.Segments = slices.Clone(p.files.Segments) // the replay goes on with its own
 	}
 	return s.judge(p, err)
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"chronik.dev/chronik/broker/batch"
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/partition"
 	"chronik.dev/chronik/broker/statefile"
@@ -37,8 +38,9 @@ type part struct {
 	bereft  bool   // there were such frames, or may have been
 
 	replay  *partition.Replay
-	dir     string  // directory name
-	applied wal.LSN // last frame seen
+	files   partition.State // that replay started from
+	dir     string          // directory name
+	applied wal.LSN         // last frame seen
 	gap     wal.Verdict
 	frames  int64
 	bytes   int64
@@ -64,6 +66,8 @@ type scan struct {
 	topic    func(id [16]byte) (string, bool)
 	config   func(topic string) partition.Config
 	meter    meter
+	took     func(partition.Identity, *batch.Header, []byte) error // nil: nobody looks
+	outcome  func(Outcome)                                         // nil: nobody looks
 
 	file    *statefile.File
 	ck      *partition.Checkpoint

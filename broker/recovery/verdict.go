@@ -3,6 +3,7 @@ package recovery
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/partition"
@@ -84,11 +85,30 @@ func (s *scan) conclude() error {
 		if err != nil {
 			return err
 		}
+		if s.outcome != nil && !p.dropped {
+			s.outcome(p.result(&r))
+		}
 		if r.Status != OK || p.frames > 0 || len(r.Findings) > 0 {
 			s.report.Partitions = append(s.report.Partitions, r)
 		}
 	}
 	return nil
+}
+
+// result is the partition's Outcome. Closed files may be as the cleaner left them: their sizes are those that the replay found.
+func (p *part) result(r *PartitionReport) Outcome {
+	o := Outcome{Files: p.files, LogStart: r.LogStart, End: r.End, Status: r.Status, Reason: r.Reason}
+	if p.replay == nil {
+		o.Files = p.st
+		return o
+	}
+	for _, g := range p.replay.State().Segments {
+		i := slices.IndexFunc(o.Files.Segments, func(f partition.SegmentState) bool { return f.Base == g.Base })
+		if i >= 0 && i < len(o.Files.Segments)-1 {
+			o.Files.Segments[i].Size = g.Size
+		}
+	}
+	return o
 }
 
 func (s *scan) reportPart(p *part, r *PartitionReport, class datadir.Class) (string, error) {

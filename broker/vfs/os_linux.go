@@ -38,6 +38,18 @@ func control(f *os.File, op func(fd int) error) error {
 	return opErr
 }
 
+// clone is FICLONE of ioctl_ficlone(2).
+func clone(from, to *os.File) error {
+	return control(to, func(fd int) error {
+		err := unix.IoctlFileClone(fd, int(from.Fd()))
+		switch err {
+		case unix.EOPNOTSUPP, unix.EXDEV, unix.EINVAL, unix.ENOTTY, unix.ENOSYS:
+			return ErrNoClone
+		}
+		return err
+	})
+}
+
 func fdatasync(f *os.File) error { return control(f, unix.Fdatasync) }
 
 func syncDir(name string) error {

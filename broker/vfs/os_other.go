@@ -17,6 +17,8 @@ func hostFlags(flag int) (flags int, dsync bool, err error) {
 	return flag &^ DSync, flag&DSync != 0, nil
 }
 
+func clone(_, _ *os.File) error { return ErrNoClone }
+
 // fdatasync uses what the platform has: F_FULLFSYNC on macOS, FlushFileBuffers on Windows.
 func fdatasync(f *os.File) error { return f.Sync() }
 

@@ -14,6 +14,7 @@ const (
 	readOnly   effect = "Read-only: this command changes nothing."
 	changesDir effect = "Changes DIR: this command writes to the data directory."
 	changesNet effect = "Changes cluster: this command alters what the brokers hold."
+	makesNew   effect = "Changes nothing that is there: this command reads DIR and makes something new."
 )
 
 // marked ends the command's description with its effect.
