@@ -251,7 +251,7 @@ func (r *reader) group(g *wal.Group) error {
 		if len(f.Payload) > 0 {
 			e.Data = bytes.Clone(f.Payload)
 		}
-		if r.log.put(e, uint64(f.LSN)) {
+		if r.log.put(e, uint64(f.LSN)) || r.rebase(index) && r.log.put(e, uint64(f.LSN)) {
 			r.gap = nil // it superseded whatever was above
 		} else if r.gap == nil { // unless superseded, as when the segment of the entry before was freed
 			r.gap = r.damage(g.File, g.Offset, fmt.Sprintf("entry %d follows entry %d", index, r.log.last()),
@@ -259,6 +259,17 @@ func (r *reader) group(g *wal.Group) error {
 		}
 	}
 	return nil
+}
+
+// rebase raises the base to the snapshot, for a log that begins at index: the newer snapshot of the two is lost, and while it was there the
+// entries below the older one were freed.
+func (r *reader) rebase(index uint64) bool {
+	m := r.kept[len(r.kept)-1].snapshot.GetMetadata()
+	if len(r.kept) > 1 || len(r.log.entries) > 0 || r.gap != nil || r.log.baseIndex >= m.GetIndex() || index > m.GetIndex()+1 {
+		return false
+	}
+	r.log = entryLog{baseIndex: m.GetIndex(), baseTerm: m.GetTerm()}
+	return true
 }
 
 // resetLog forgets everything before a reset frame. One above the base belongs to a snapshot that is lost.
