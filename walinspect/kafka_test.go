@@ -223,7 +223,7 @@ func TestReadOnly(t *testing.T) {
 	if _, err := target.Scan(func(*Entry) error { return nil }); err != nil {
 		t.Error(err)
 	}
-	r := &readOnly{fs: fs}
+	r := newReadOnly(fs, nil)
 	for _, err := range []error{r.Mkdir("/x"), r.Remove("/kafka"), r.Rename("/kafka", "/x"), r.SyncDir("/"), r.SyncFS("/")} {
 		if err == nil {
 			t.Error("a change was let through")

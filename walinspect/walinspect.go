@@ -81,7 +81,7 @@ type Target struct {
 
 // Open recognises a path. Errors: vfs.ErrLocked if a node runs on the directory and Live is not set, ErrUnknown, and those of the disk.
 func Open(o Options) (*Target, error) {
-	t := &Target{Path: o.Path, fs: &readOnly{fs: o.FS, progress: o.Progress}, live: o.Live, names: map[[16]byte]string{}}
+	t := &Target{Path: o.Path, fs: newReadOnly(o.FS, o.Progress), live: o.Live, names: map[[16]byte]string{}}
 	info, err := o.FS.Stat(o.Path)
 	if err != nil {
 		return nil, err
