@@ -134,7 +134,7 @@ func TestOfflineTools(t *testing.T) {
 		}
 		return strings.Fields(string(out))
 	}
-	for _, tool := range []string{"walinspect"} {
+	for _, tool := range []string{"walinspect", "raftdump"} {
 		for _, d := range deps("./" + tool) {
 			if d == module+"/broker" || d == module+"/broker/kafka" || d == module+"/broker/admin" {
 				t.Errorf("%s depends on %s", tool, d)

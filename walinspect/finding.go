@@ -37,13 +37,15 @@ type Loss struct {
 	Partition int32   `json:"partition"`
 	Type      string  `json:"type"`
 	First     int64   `json:"first"` // offsets; Raft: index
-	Last      int64   `json:"last"`  // offsets; Raft: term
+	Last      int64   `json:"last"`  // offsets; Raft: term, or with no LSN the last index
 	LSN       wal.LSN `json:"lsn,omitempty"`
 	Frames    int32   `json:"frames"`
 }
 
 func (l Loss) String() string {
 	switch {
+	case l.Type == wal.RaftEntry.String() && l.LSN == 0: // a range
+		return fmt.Sprintf("Raft entries %d to %d", l.First, l.Last)
 	case l.Type == wal.RaftEntry.String():
 		return fmt.Sprintf("Raft entry %d of term %d", l.First, l.Last)
 	case l.Type == wal.Batch.String() || l.First >= 0 && l.Frames > 1:

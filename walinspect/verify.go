@@ -3,6 +3,7 @@ package walinspect
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"chronik.dev/chronik/broker/datadir"
@@ -36,6 +37,8 @@ type Verification struct {
 	Records    int64               `json:"records,omitempty"`
 	RaftTerm   uint64              `json:"raft_term,omitempty"`
 	RaftLast   uint64              `json:"raft_last_index,omitempty"`
+	RaftCommit uint64              `json:"raft_commit,omitempty"`     // the highest index known to be committed
+	RaftHash   string              `json:"raft_state_hash,omitempty"` // of the metadata there, recomputed from snapshot and log
 	Bytes      int64               `json:"bytes_read"`
 	Seconds    float64             `json:"seconds"`
 }
@@ -47,7 +50,10 @@ func (v *Verification) Scope() string {
 		text += fmt.Sprintf("; journal to LSN %d, %d frames, durable to %d", v.LastLSN, v.Frames, v.Floor)
 	}
 	if v.RaftLast > 0 {
-		text += fmt.Sprintf("; Raft term %d, index %d", v.RaftTerm, v.RaftLast)
+		text += fmt.Sprintf("; Raft term %d, index %d, committed to %d", v.RaftTerm, v.RaftLast, v.RaftCommit)
+	}
+	if v.RaftHash != "" {
+		text += ", state " + v.RaftHash
 	}
 	if v.Partitions > 0 {
 		text += fmt.Sprintf("; %d partitions, %d batches, %d records", v.Partitions, v.Batches, v.Records)
@@ -109,6 +115,9 @@ func (v *verifier) run() error {
 func (v *verifier) report(f Finding) {
 	if v.failed != nil || v.t.live && (f.Verdict == wal.Torn || f.Verdict == wal.Undecided) {
 		return // a running node's tail is always unfinished
+	}
+	if only := v.t.only; only != "" && f.File != only && !strings.HasPrefix(f.File, only+string(filepath.Separator)) {
+		return
 	}
 	v.sum.Findings[f.Verdict]++
 	if rank(f.Verdict) > rank(v.sum.Verdict) {

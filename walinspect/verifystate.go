@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 
 	"chronik.dev/chronik/broker/datadir"
-	"chronik.dev/chronik/broker/raftlog"
 	"chronik.dev/chronik/broker/recovery"
 	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/wal"
+	"chronik.dev/chronik/raftdump"
 )
 
 // identity verifies both copies of the identity, the ledger, and the names at the top of the directory.
@@ -119,54 +119,43 @@ func (v *verifier) journal(dir string, kind wal.Kind, only string) error {
 	return v.unlessStarted(found)
 }
 
-// raft verifies the metadata group's log, both HardState copies and the snapshots.
+// raft verifies the metadata group's log, both HardState copies and the snapshots, and each against the others.
 func (v *verifier) raft(dir string) error {
-	report, err := raftlog.Inspect(raftlog.Options{FS: v.t.fs, Dir: dir, DirID: v.t.dirID})
-	if errors.Is(err, raftlog.ErrMissing) {
-		err = fmt.Errorf("%w: %w", err, fs.ErrNotExist)
-	}
-	if err != nil {
-		return v.raftRefused(dir, err)
-	}
-	v.sum.RaftTerm, v.sum.RaftLast = report.Term, report.Last
-	var found []Finding
-	for i := range report.Findings {
-		f := v.t.fromJournal(&report.Findings[i])
-		if f.Verdict == wal.Undecided {
-			f.Verdict, f.Evidence = wal.Torn, f.Evidence+"; no marker proves it, so it never left the node"
-			f.Next = v.t.next(&f, report.Findings[i].File)
-		}
-		found = append(found, f)
-	}
-	if d := report.Damage; d != nil {
-		f := Finding{Verdict: wal.Corrupt, File: v.t.rel(d.File), Offset: max(d.Offset, 0), Record: "Raft state", Reason: d.Reason,
-			Evidence: "lost: " + d.Lost, Next: "chronik wal dump --damaged " + quote(dir)}
-		found = append(found, f)
-	}
-	for _, s := range report.Snapshots {
-		if s.Problem != "" {
-			f := Finding{Verdict: wal.Notice, File: v.t.rel(filepath.Join(dir, datadir.SnapshotsDir, s.Name)), Length: s.Size,
-				Record: fmt.Sprintf("snapshot at index %d", s.Index), Reason: s.Problem,
-				Evidence: "an older snapshot and the log hold everything, or the state would be reported as damaged"}
-			f.Next = v.t.next(&f, dir)
-			found = append(found, f)
-		}
-	}
-	if err := v.unlessStarted(found); err != nil || v.started {
+	d := &raftdump.Dir{FS: v.t.fs, Path: dir, Root: v.t.Root, Live: v.t.live}
+	sum, found, err := d.Verify(v.level == Deep)
+	if errors.Is(err, raftdump.ErrStarted) {
+		v.started = true
+	} else if err != nil {
 		return err
 	}
-	v.copies("HardState", report.HardStateCopies)
-	return nil
+	findings := make([]Finding, 0, len(found))
+	for i := range found {
+		findings = append(findings, v.t.fromRaft(&found[i], dir))
+	}
+	v.sum.RaftTerm, v.sum.RaftLast, v.sum.RaftCommit, v.sum.RaftHash = sum.Term, sum.Last, sum.Commit, sum.Hash
+	return v.unlessStarted(findings)
 }
 
-// raftRefused is for Raft state that cannot be judged at all.
-func (v *verifier) raftRefused(dir string, err error) error {
-	f := v.t.ioFinding(dir, "Raft state", err)
-	var newer *statefile.VersionError
-	if errors.Is(err, raftlog.ErrVersion) || errors.As(err, &newer) {
-		f.Verdict, f.Reason, f.Next = wal.UnknownVersion, string(wal.ReasonVersion), "chronik version"
+// fromRaft rewords a finding of package raftdump.
+func (t *Target) fromRaft(r *raftdump.Finding, dir string) Finding {
+	f := Finding{Verdict: r.Verdict, File: t.rel(r.File), Offset: r.Offset, Length: r.Length, Record: r.Record, Reason: r.Reason, Evidence: r.Evidence}
+	if r.Lost != "" {
+		f.Evidence += "; lost: " + r.Lost
 	}
-	return v.unlessStarted([]Finding{f})
+	if w := r.Log; w != nil {
+		f.FirstLSN, f.LastLSN, f.Incomplete = w.FirstLSN, w.LastLSN, w.Incomplete
+		for i := range w.Lost {
+			f.Lost = append(f.Lost, t.loss(&w.Lost[i]))
+		}
+	}
+	f.Next = t.next(&f, r.File)
+	if r.Verb != "" && r.Verdict != wal.IOError && r.Verdict != wal.UnknownVersion {
+		f.Next = "chronik " + r.Verb + " " + quote(dir)
+		if t.Root != "" {
+			f.Next = "chronik " + r.Verb + " " + quote(t.Root)
+		}
+	}
+	return f
 }
 
 // recovery verifies journal, checkpoint and partition logs against each other, as a start of the node would.

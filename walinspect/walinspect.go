@@ -63,6 +63,7 @@ type Options struct {
 	Path     string
 	Format   Format
 	Live     bool                    // the node may be running: report nothing past what it promised durable
+	Only     string                  // Verify reports only files at or below this path; empty = all
 	Progress func(done, total int64) // bytes read and to read; called often; nil = nobody looks
 }
 
@@ -75,6 +76,7 @@ type Target struct {
 
 	fs    *readOnly
 	live  bool
+	only  string   // as findings name it; empty = all
 	dirID [16]byte // of the data directory; zero if it is not known
 	names map[[16]byte]string
 }
@@ -93,6 +95,9 @@ func Open(o Options) (*Target, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if o.Only != "" {
+		t.only = t.rel(filepath.Clean(o.Only))
 	}
 	if t.Root == "" || t.Kafka {
 		return t, nil

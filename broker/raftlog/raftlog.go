@@ -32,6 +32,7 @@ type Options struct {
 	Logger      *slog.Logger
 	SegmentSize int64 // bytes of a log segment; 0: 1 MiB
 	Buffered    bool  // no direct I/O
+	Deep        bool  // of Examine: reads files that hold nothing live, too
 	Now         func() time.Time
 	Rand        func() uint64
 	Evidence    func(wal.Finding) error // saves the bytes of a cut before it is made; may be nil

@@ -14,8 +14,6 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
-
-	"chronik.dev/chronik/broker/vfs"
 )
 
 // A snapshot file: head of 96 bytes, ConfState as protobuf, data, CRC-32C of everything before it. All numbers are little-endian.
@@ -103,7 +101,7 @@ func encodeSnap(id [16]byte, s snapFile) ([]byte, error) {
 // ErrVersion says that another release wrote a file.
 var ErrVersion = errors.New("unknown format version")
 
-// decodeSnap decodes a snapshot file. The data are a part of b, not a copy.
+// decodeSnap decodes a snapshot file. The data are a part of b, not a copy. A zero id accepts any directory's.
 func decodeSnap(id [16]byte, b []byte) (snapFile, error) {
 	le := binary.LittleEndian
 	switch {
@@ -115,7 +113,7 @@ func decodeSnap(id [16]byte, b []byte) (snapFile, error) {
 		return snapFile{}, errors.New("cut off inside the head")
 	case le.Uint32(b[snapOffCRC:]) != crc32.Checksum(b[:snapOffCRC], castagnoli):
 		return snapFile{}, errors.New("head CRC differs")
-	case [16]byte(b[snapOffID:snapOffIndex]) != id:
+	case id != [16]byte{} && [16]byte(b[snapOffID:snapOffIndex]) != id:
 		return snapFile{}, errors.New("belongs to another data directory")
 	}
 	conf, data := le.Uint64(b[snapOffConf:]), le.Uint64(b[snapOffData:])
@@ -143,45 +141,43 @@ func decodeSnap(id [16]byte, b []byte) (snapFile, error) {
 // loadSnapshots reads snapshots/: the two newest intact ones, newest last and the older without its data; every file with its problem, newest
 // first; and left-over temporary files. A file that a newer version wrote is an error: it may be the newest state.
 func loadSnapshots(o Options) (kept []snapFile, files []SnapshotFile, temps []string, err error) {
-	dir := filepath.Join(o.Dir, snapDir)
-	infos, err := o.FS.ReadDir(dir)
+	files, temps, _, err = listSnapshots(o)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil, nil
 	}
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("read %s: %w", dir, err)
+		return nil, nil, nil, err
 	}
-	for _, info := range infos {
-		if strings.HasSuffix(info.Name(), vfs.TempSuffix) {
-			temps = append(temps, filepath.Join(dir, info.Name()))
-		} else if index, term, ok := parseSnapName(info.Name()); ok {
-			files = append(files, SnapshotFile{Name: info.Name(), Size: info.Size(), Index: index, Term: term})
-		}
-	}
-	slices.SortFunc(files, func(a, b SnapshotFile) int {
-		return cmp.Or(cmp.Compare(b.Index, a.Index), cmp.Compare(b.Term, a.Term))
-	})
 	for i := range files {
 		f := &files[i]
-		data, err := vfs.ReadFile(o.FS, filepath.Join(dir, f.Name), MaxSnapshot)
+		stored, data, err := readSnapshot(o, *f)
+		if errors.Is(err, ErrVersion) {
+			return nil, nil, nil, fmt.Errorf("read %s: %w; use the release that wrote it, or a newer one", filepath.Join(o.Dir, snapDir, f.Name), err)
+		}
 		if err != nil {
 			f.Problem = err.Error()
 			continue
 		}
-		s, err := decodeSnap(o.DirID, data)
-		switch m := s.snapshot.GetMetadata(); {
-		case errors.Is(err, ErrVersion):
-			return nil, nil, nil, fmt.Errorf("read %s: %w; use the release that wrote it, or a newer one", filepath.Join(dir, f.Name), err)
-		case err != nil:
-			f.Problem = err.Error()
-		case m.GetIndex() != f.Index || m.GetTerm() != f.Term:
-			f.Problem = fmt.Sprintf("holds the snapshot of index %d and term %d", m.GetIndex(), m.GetTerm())
-		case len(kept) == 0:
-			kept = append(kept, s)
-		case len(kept) == 1:
-			s.snapshot = &raftpb.Snapshot{Metadata: m}
-			kept = slices.Insert(kept, 0, s)
+		if len(kept) == 2 {
+			continue
 		}
+		s := snapFile{install: stored.Installed, baseIndex: stored.BaseIndex, baseTerm: stored.BaseTerm, synced: uint64(stored.Synced),
+			snapshot: &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{ConfState: stored.ConfState, Index: new(f.Index), Term: new(f.Term)}}}
+		if len(kept) == 0 {
+			s.snapshot.Data = data
+		}
+		kept = slices.Insert(kept, 0, s)
 	}
 	return kept, files, temps, nil
+}
+
+// sortSnapshots sorts newest first: by numbers, never by text.
+func sortSnapshots(files []SnapshotFile) {
+	slices.SortFunc(files, func(a, b SnapshotFile) int {
+		return cmp.Or(cmp.Compare(b.Index, a.Index), cmp.Compare(b.Term, a.Term))
+	})
+}
+
+func sortEntries(entries []LogEntry) {
+	slices.SortStableFunc(entries, func(a, b LogEntry) int { return cmp.Compare(a.LSN, b.LSN) })
 }

@@ -68,6 +68,9 @@ type Copy struct {
 	body []byte
 }
 
+// Body returns the state that the copy holds; nil unless it is ok, or contradicted by the other copy. The caller does not change it.
+func (c Copy) Body() []byte { return c.body }
+
 func (c Copy) String() string {
 	switch c.State {
 	case OK:

@@ -61,7 +61,8 @@ func newRoot(a *app) *cobra.Command {
 		Use:   "chronik",
 		Short: "A durable Kafka-compatible broker and the toolkit that explains its disk",
 		Long: `chronik runs a durable Kafka-compatible broker (chronik serve), asks and administers clusters, Apache Kafka's too (chronik topic, ...),
-and reads what is on a node's disk (chronik wal).
+and reads what is on a node's disk (chronik wal,
+chronik raft).
 
 Every command is marked read-only or with what it changes. Exit codes: chronik help exit-codes.`,
 		SilenceUsage:  true,
@@ -79,7 +80,7 @@ Every command is marked read-only or with what it changes. Exit codes: chronik h
 		&cobra.Group{ID: groupAdminister, Title: "Administer:"},
 		&cobra.Group{ID: groupRecover, Title: "Offline recovery:"},
 	)
-	root.AddCommand(newServe(a), newVersion(a), newCluster(a), newTopic(a), newConfig(a), newWal(a), newExitCodes(), newPackaging())
+	root.AddCommand(newServe(a), newVersion(a), newCluster(a), newTopic(a), newConfig(a), newWal(a), newRaft(a), newExitCodes(), newPackaging())
 	a.noteBegin(root)
 	return root
 }

@@ -41,16 +41,23 @@ func TestMain(m *testing.M) {
 //	newer DIR               makes the identity one of a later format version
 //	put GLOB BYTE TEXT      overwrites bytes
 //	resize GLOB SIZE        truncates; SIZE -N cuts N bytes
+//	snap-tree DIR           remembers every byte below DIR
+//	same-tree DIR           fails if one has changed since
 //	get PATH CODE TEXT      the admin endpoint answers CODE and TEXT
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:   "testdata/script",
+	testscript.Run(t, scriptParams("testdata/script"))
+}
+
+func scriptParams(dir string) testscript.Params {
+	return testscript.Params{
+		Dir:   dir,
 		Setup: func(env *testscript.Env) error { env.Values["node"] = &testNode{}; return nil },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "start": cmdStart, "shutdown": cmdShutdown, "crash": cmdCrash, "produce": cmdProduce, "consume": cmdConsume,
 			"flip": cmdFlip, "put": cmdPut, "tear": cmdTear, "rot": cmdRot, "newer": cmdNewer, "resize": cmdResize, "get": cmdGet,
+			"snap-tree": cmdSnapTree, "same-tree": cmdSameTree,
 		},
-	})
+	}
 }
 
 func cmdExits(ts *testscript.TestScript, _ bool, args []string) {

@@ -261,11 +261,14 @@ func field(text *string, digits string) string {
 }
 
 // shown cuts long text, at a character's boundary.
-func shown(s string) string {
-	if len(s) <= maxShown {
+func shown(s string) string { return cut(s, maxShown) }
+
+// cut is shown for another bound.
+func cut(s string, most int) string {
+	if len(s) <= most {
 		return s
 	}
-	return strings.ToValidUTF8(s[:maxShown], "") + "..."
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
 func (dumpText) summary(w io.Writer, summary any) error {

@@ -61,20 +61,25 @@ func (o *walVerifyOptions) run(a *app, path string) error {
 	case o.deep:
 		level = walinspect.Deep
 	}
-	p := a.newPrinter("wal-verify", verifyText{})
+	return a.verify("wal-verify", target, level, bar)
+}
+
+// verify prints a document with every finding of a target; the gravest decides the exit code.
+func (a *app) verify(kind string, target *walinspect.Target, level walinspect.Level, bar *progress) error {
+	p := a.newPrinter(kind, verifyText{})
 	sum, err := target.Verify(level, func(f *walinspect.Finding) error {
 		bar.clear()
 		return p.Item(f)
 	})
 	if err != nil && !errors.Is(err, walinspect.ErrStarted) {
-		return fmt.Errorf("cannot verify %s: %w", path, err)
+		return fmt.Errorf("cannot verify %s: %w", target.Path, err)
 	}
 	bar.clear()
 	if printErr := p.Close(sum); printErr != nil {
 		return printErr
 	}
 	if err != nil {
-		return &exitError{code: exitRunning, err: fmt.Errorf("%s: %w; findings past its checkpoint were left out; stop it, or use --live", path, err)}
+		return &exitError{code: exitRunning, err: fmt.Errorf("%s: %w; findings past its checkpoint were left out; stop it, or use --live", target.Path, err)}
 	}
 	if code := verdictCode(sum.Verdict); code != exitClean {
 		return &exitError{code: code}
