@@ -21,7 +21,8 @@ import (
 const (
 	envBootstrap     = config.EnvPrefix + "BOOTSTRAP"
 	defaultBootstrap = "127.0.0.1:9092"
-	dialTimeout      = 5 * time.Second // of one connection
+	dialTimeout      = 5 * time.Second        // of one connection
+	coordinatorPause = 250 * time.Millisecond // between two questions to a coordinator that is not ready
 )
 
 // clientOptions are the flags of every command that asks a cluster.
@@ -129,9 +130,13 @@ func (s *session) failed(what string, err error) error {
 	return err
 }
 
-// explained replaces what the client library says of time and connections.
+// explained replaces what the client library says of time, connections and requests that were split by broker.
 func (s *session) explained(err error) error {
 	var dial *net.OpError
+	var shards *kadm.ShardErrors
+	if errors.As(err, &shards) && len(shards.Errs) > 0 {
+		err = shards.Errs[0].Err
+	}
 	switch {
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return &exitError{code: exitUnreachable, err: fmt.Errorf("the broker at %s answers, but the one that clients are sent to, %v, does not: %w",
@@ -188,4 +193,29 @@ func (e *messageError) Unwrap() error { return e.code }
 // bounded is a context that ends after the timeout from now.
 func (o *clientOptions) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, o.timeout)
+}
+
+// patiently repeats a request about a group while its coordinator is being found or loaded: a cluster that never had a group makes the
+// topic for it on the first question, which takes Apache Kafka seconds.
+func (s *session) patiently(ask func() error) error {
+	for {
+		err := ask()
+		if !errors.Is(err, kerr.CoordinatorNotAvailable) && !errors.Is(err, kerr.CoordinatorLoadInProgress) && !errors.Is(err, kerr.NotCoordinator) {
+			return err
+		}
+		select {
+		case <-s.ctx.Done():
+			return err
+		case <-time.After(coordinatorPause):
+		}
+	}
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

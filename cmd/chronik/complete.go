@@ -58,6 +58,14 @@ func completeTopics(o *clientOptions) completion {
 	}
 }
 
+// completeGroups offers consumer groups.
+func completeGroups(o *clientOptions) completion {
+	return complete(o, func(s *session) ([]string, error) {
+		all, err := s.admin.ListGroups(s.ctx)
+		return all.Groups(), err
+	})
+}
+
 // firstOnly offers nothing behind the first argument.
 func firstOnly(c completion) completion {
 	return func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
