@@ -36,6 +36,7 @@ func (v *verifier) identity() {
 			v.report(t.unknownFile(filepath.Join(t.Root, name)))
 		}
 	}
+	v.repairs()
 	bad, err := datadir.ReadIncidents(t.fs, t.Root, func(datadir.Incident) {})
 	if err != nil {
 		v.report(t.ioFinding(filepath.Join(t.Root, datadir.IncidentsFile), "incident ledger", err))
@@ -47,6 +48,25 @@ func (v *verifier) identity() {
 		}
 		f.Next = t.next(&f, filepath.Join(t.Root, datadir.IncidentsFile))
 		v.report(f)
+	}
+}
+
+// repairs reports a repair that was interrupted: the directory is between two states until it is finished or taken back.
+func (v *verifier) repairs() {
+	t := v.t
+	repairs, err := datadir.Repairs(t.fs, t.Root)
+	if err != nil {
+		v.report(t.ioFinding(filepath.Join(t.Root, datadir.RepairsDir), "repairs", err))
+	}
+	for i := range repairs {
+		if r := &repairs[i]; r.State.Half() {
+			v.report(Finding{
+				Verdict: wal.Corrupt, File: filepath.Join(datadir.RepairsDir, r.ID), Record: "repair " + r.Verb, Reason: string(wal.ReasonHalfRepaired),
+				Evidence: fmt.Sprintf("the repair is %s: the directory is neither as before nor as planned, and no node starts on it; "+
+					"what it overwrites is kept, chronik repair undo takes it back", r.State),
+				Next: r.Next(quote(t.Root)),
+			})
+		}
 	}
 }
 

@@ -77,7 +77,7 @@ const (
 )
 
 // Open locks a directory, and makes it if it is missing or empty: founding, until Founded. It checks node, cluster and format version.
-// Errors are ErrLocked, ErrOtherNode, ErrOtherCluster, ErrForeign, ErrNoIdentity, *statefile.VersionError and those of the disk.
+// Errors are ErrLocked, ErrHalfRepaired, ErrOtherNode, ErrOtherCluster, ErrForeign, ErrNoIdentity, *statefile.VersionError and those of the disk.
 func Open(fsys vfs.FS, path string, o Options) (*Dir, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -112,6 +112,9 @@ func takeLock(fsys vfs.FS, path string) (io.Closer, error) {
 }
 
 func (d *Dir) open(o Options) error {
+	if err := HalfRepaired(d.fsys, d.path); err != nil {
+		return err
+	}
 	state, err := loadIdentity(d.fsys, d.path)
 	switch {
 	case errors.Is(err, statefile.ErrMissing):
@@ -304,7 +307,7 @@ func Running(fsys vfs.FS, path string) (bool, error) {
 // ours says whether a name at the top of a data directory is data: something that an identity must exist for.
 func ours(name string) bool {
 	switch name {
-	case WalDir, RaftDir, TopicsDir, QuarantineDir, EvidenceDir, IncidentsFile:
+	case WalDir, RaftDir, TopicsDir, QuarantineDir, EvidenceDir, RepairsDir, IncidentsFile:
 		return true
 	}
 	return false

@@ -34,6 +34,7 @@ const (
 	Quarantined Class = "quarantined" // an unknown file was moved
 	JournalFull Class = "journal-full"
 	ClockJump   Class = "clock-jump"
+	Truncated   Class = "truncated" // an operator ended a log earlier, by a plan
 )
 
 // Incident is one line of the ledger: what happened to which bytes, and what to do next. Zero fields are left out.

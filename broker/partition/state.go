@@ -84,6 +84,15 @@ type Checkpoint struct {
 	Partitions []State
 }
 
+// Synced is the LSN that the checkpoint proves durable.
+func (c *Checkpoint) Synced() wal.LSN {
+	lsn := c.LSN
+	for i := range c.Partitions {
+		lsn = max(lsn, c.Partitions[i].LSN)
+	}
+	return lsn
+}
+
 // Marshal encodes the checkpoint (docs/format/checkpoint.md).
 func (c *Checkpoint) Marshal() []byte {
 	b := make([]byte, 0, checkpointBytes+256*len(c.Partitions))

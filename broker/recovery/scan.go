@@ -113,18 +113,9 @@ func (s *scan) loadCheckpoint() error {
 	return nil
 }
 
-// minSynced is the LSN that the checkpoint proves durable.
-func (s *scan) minSynced() wal.LSN {
-	lsn := s.ck.LSN
-	for i := range s.ck.Partitions {
-		lsn = max(lsn, s.ck.Partitions[i].LSN)
-	}
-	return lsn
-}
-
 func (s *scan) inspect(visit func(*wal.Group) error) (*wal.Inventory, error) {
 	inv, err := wal.Inspect(wal.InspectOptions{
-		FS: s.fs, Dir: s.walDir(), DirID: s.dirID, Kind: wal.Journal, MinSynced: s.minSynced(), Progress: s.meter.advance,
+		FS: s.fs, Dir: s.walDir(), DirID: s.dirID, Kind: wal.Journal, MinSynced: s.ck.Synced(), Progress: s.meter.advance,
 		Expect: s.meter.expect,
 	}, visit)
 	if err != nil {

@@ -25,6 +25,7 @@ type inspector struct {
 	seen       *tracker
 	next       *candidate // the segment after the one being read
 	tornFooter bool       // of the segment being read
+	ending     LSN        // of EndBefore: where the log is to end; 0: it is read to its end
 	group      Group
 }
 
@@ -237,6 +238,9 @@ func (in *inspector) item(it *item) error {
 	if it.hasHead {
 		in.promise(it.head.Synced)
 		in.seenLSN(it.head.LastLSN())
+	}
+	if in.ending > 0 && it.hasHead && it.version == nil && it.head.LastLSN() >= in.ending {
+		return in.reached(it)
 	}
 	if it.current || it.hasHead {
 		if err := in.release(it); err != nil {

@@ -45,6 +45,8 @@ const (
 	ReasonUnfinished  Reason = "unfinished"       // left by a crash while a segment was made; holds nothing acknowledged
 	ReasonUnknownFile Reason = "unknown-file"     // not one of ours
 	ReasonRead        Reason = "read-failed"      // the disk does not read it
+
+	ReasonHalfRepaired Reason = "repair-half-done" // a repair of the directory was interrupted; from the tools
 )
 
 // Finding is one damaged range.

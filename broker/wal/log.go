@@ -123,6 +123,9 @@ func Create(o Options) (*Log, error) {
 // start begins the committer and the keeper.
 func (l *Log) start() {
 	go l.commit()
+	if l.o.Still {
+		return
+	}
 	l.keeper.Add(1)
 	go l.keep()
 	l.kick()

@@ -74,6 +74,7 @@ type Options struct {
 	GroupBytes       int           // payload bytes written with one sync; a larger Append is a group of its own; default 1 MiB
 	MaxBytes         int64         // of live segments; at the cap Full and WaitRoom hold producers back; default 0, no cap
 	Buffered         bool          // no direct I/O
+	Still            bool          // no keeper: no file is prepared, recycled or reserved; for repairs, which leave that to the node
 	Idle             time.Duration // until a marker follows the last group; default 5 ms, < 0 never
 	Now              func() time.Time
 	Rand             func() uint64 // draws generations; must not repeat; default crypto/rand

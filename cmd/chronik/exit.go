@@ -19,6 +19,7 @@ import (
 	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
+	"chronik.dev/chronik/repair"
 )
 
 // Exit codes of the whole binary. Where several apply to what a command found, the gravest decides: I/O error over corruption over
@@ -106,6 +107,12 @@ func exitCode(err error) int {
 		code  int
 	}{
 		{recovery.ErrFormat, exitVersion},
+		{repair.ErrVersion, exitVersion},
+		{repair.ErrStale, exitStale},
+		{repair.ErrRefused, exitRefused},
+		{datadir.ErrHalfRepaired, exitRefused},
+		{repair.ErrNoSpace, exitNoSpace},
+		{repair.ErrUnknown, exitNotFound},
 		{raftlog.ErrVersion, exitVersion},
 		{recovery.ErrUnreadable, exitIO},
 		{recovery.ErrNoJournal, exitCorrupt},

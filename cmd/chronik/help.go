@@ -15,6 +15,7 @@ const (
 	changesDir effect = "Changes DIR: this command writes to the data directory."
 	changesNet effect = "Changes cluster: this command alters what the brokers hold."
 	makesNew   effect = "Changes nothing that is there: this command reads DIR and makes something new."
+	plansDir   effect = "Changes DIR, but only with --apply: without it the plan is printed and nothing is changed."
 )
 
 // marked ends the command's description with its effect.

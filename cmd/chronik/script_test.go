@@ -43,6 +43,8 @@ func TestMain(m *testing.M) {
 //	resize GLOB SIZE        truncates; SIZE -N cuts N bytes
 //	snap-tree DIR           remembers every byte below DIR
 //	same-tree DIR           fails if one has changed since
+//	plan FILE               $ID and $LOSS are those of a plan
+//	half DIR ID             makes a repair one that was interrupted
 //	get PATH CODE TEXT      the admin endpoint answers CODE and TEXT
 func TestScripts(t *testing.T) {
 	testscript.Run(t, scriptParams("testdata/script"))
@@ -56,6 +58,7 @@ func scriptParams(dir string) testscript.Params {
 			"exits": cmdExits, "start": cmdStart, "shutdown": cmdShutdown, "crash": cmdCrash, "produce": cmdProduce, "consume": cmdConsume,
 			"flip": cmdFlip, "put": cmdPut, "tear": cmdTear, "rot": cmdRot, "newer": cmdNewer, "resize": cmdResize, "get": cmdGet,
 			"snap-tree": cmdSnapTree, "same-tree": cmdSameTree,
+			"plan": cmdPlan, "half": cmdHalf,
 		},
 	}
 }
