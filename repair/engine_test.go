@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -76,23 +75,6 @@ func treeHash(t testing.TB, fsys vfs.FS) string {
 	}
 	walk(root)
 	return hex.EncodeToString(h.Sum(nil))
-}
-
-func write(fsys vfs.FS, name string, at int64, data string) error {
-	f, err := fsys.OpenFile(name, os.O_CREATE|os.O_RDWR)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteAt([]byte(data), at)
-	return errors.Join(err, f.Close())
-}
-
-func truncate(fsys vfs.FS, name string, size int64) error {
-	f, err := fsys.OpenFile(name, os.O_RDWR)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Truncate(size), f.Close())
 }
 
 // everything is a verb that needs each kind of step.
@@ -404,8 +386,8 @@ func TestRunningNode(t *testing.T) {
 	_, err = New(options(m), everything)
 	wantIs(t, err, vfs.ErrLocked, "stop it")
 	must(t, lock.Close())
-	if list, err := List(m, root); err != nil || len(list) != 0 || treeHash(t, m) != before {
-		t.Fatalf("%v %v", list, err)
+	if treeHash(t, m) != before {
+		t.Fatal("something was changed")
 	}
 }
 

@@ -2,8 +2,10 @@ package repair
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -167,4 +169,21 @@ func repaired(t testing.TB, m *vfs.Mem, verb func(*Draft) error) (*Plan, *node) 
 		t.Fatal("undo did not restore the tree")
 	}
 	return p, startNode(t, m)
+}
+
+func write(fsys vfs.FS, name string, at int64, data string) error {
+	f, err := fsys.OpenFile(name, os.O_CREATE|os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt([]byte(data), at)
+	return errors.Join(err, f.Close())
+}
+
+func truncate(fsys vfs.FS, name string, size int64) error {
+	f, err := fsys.OpenFile(name, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(size), f.Close())
 }

@@ -329,7 +329,7 @@ func hashFile(fsys vfs.FS, name string) (*FileState, error) {
 		return nil, err
 	}
 	h := sha256.New()
-	if _, err := io.CopyBuffer(h, io.NewSectionReader(f, 0, size), make([]byte, copyChunk)); err != nil {
+	if _, err := io.CopyBuffer(h, io.NewSectionReader(f, 0, size), make([]byte, min(size+1, copyChunk))); err != nil {
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	return &FileState{Size: size, SHA256: hex.EncodeToString(h.Sum(nil))}, nil
