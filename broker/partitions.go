@@ -178,7 +178,7 @@ func (b *Broker) dropDeleted(image *metadata.Image) (report [][16]byte) {
 	b.logsMu.Lock()
 	gone := map[slot]*partition.Log{}
 	for key, l := range b.logs {
-		if _, lives := image.TopicsByID[key.id]; !lives {
+		if image.Deleted[key.id] != nil { // never without a deletion, see explained
 			gone[key] = l
 			b.dropped.Add(l.Traffic())
 			delete(b.logs, key)
@@ -193,11 +193,7 @@ func (b *Broker) dropDeleted(image *metadata.Image) (report [][16]byte) {
 	b.logsMu.Unlock()
 	failed := map[[16]byte]bool{}
 	for key, l := range gone {
-		var index uint64
-		if d := image.Deleted[key.id]; d != nil {
-			index = d.Index
-		}
-		dir, err := l.Drop(index)
+		dir, err := l.Drop(image.Deleted[key.id].Index)
 		if err != nil {
 			b.logger.Warn("a deleted partition's directory stays until the next start", "partition", l.Name(), "error", err)
 			failed[key.id] = true

@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"chronik.dev/chronik/broker/coordinator"
+	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/metapb"
 	"chronik.dev/chronik/broker/partition"
+	"chronik.dev/chronik/broker/raftlog"
 	"chronik.dev/chronik/broker/recovery"
 	"chronik.dev/chronik/broker/wal"
 )
@@ -44,6 +46,9 @@ func (b *Broker) openLogs(founding bool) error {
 		id := l.Identity()
 		b.logs[slot{id.ID, id.Partition}] = l
 	}
+	if err := b.explained(); err != nil {
+		return err
+	}
 	for _, s := range result.Stopped {
 		b.stopped[slot{s.ID, s.Partition}] = b.stopReason(s)
 	}
@@ -62,6 +67,26 @@ func (b *Broker) openLogs(founding bool) error {
 			return "", false
 		},
 	})
+	return nil
+}
+
+// explained refuses partitions whose topic the metadata neither have nor deleted: then raft/ is older than what was built on it, and a start would
+// drop them. A deletion is in the metadata until every replica's journal holds the drop.
+func (b *Broker) explained() error {
+	image := b.Image()
+	for key, l := range b.logs {
+		if image.TopicsByID[key.id] != nil || image.Deleted[key.id] != nil {
+			continue
+		}
+		id := l.Identity()
+		return &raftlog.DamageError{
+			File: b.dir.Path(datadir.RaftDir), Offset: -1,
+			Reason: fmt.Sprintf("partition %s-%d was created at index %d, and the metadata end at index %d without its topic and without a deletion of it",
+				id.Topic, id.Partition, id.RaftIndex, image.Index),
+			Lost: "the metadata of that topic at least",
+			Next: fmt.Sprintf("nothing of the partition was changed; run `chronik raft verify %s`", b.dir.Path()),
+		}
+	}
 	return nil
 }
 

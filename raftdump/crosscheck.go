@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -12,11 +11,8 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 
-	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/metadata"
-	"chronik.dev/chronik/broker/partition"
 	"chronik.dev/chronik/broker/raftlog"
-	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/wal"
 )
 
@@ -342,77 +338,4 @@ func follow(from *raftpb.ConfState, entries []*stored) (*raftpb.ConfState, error
 		changer.Tracker.Config, changer.Tracker.Progress = cfg, progress
 	}
 	return changer.Tracker.ConfState(), nil
-}
-
-// journal checks that checkpoint and, if deep, journal name nothing that the log does not explain: an index above its end means that raft/ is
-// older than they are.
-func (v *verifier) journal(deep bool) error {
-	base := filepath.Join(v.d.Root, datadir.WalDir, datadir.CheckpointBase)
-	known := map[[16]byte]*metadata.Topic{}
-	if v.s.newest != nil {
-		if m, _, err := v.d.restore(v.s.newest); err == nil {
-			if behind, whole := v.s.between(v.s.newest.Index, v.s.commit); whole && apply(m, behind) == nil {
-				known = m.Image().TopicsByID
-			}
-		}
-	}
-	f, err := statefile.Load(v.d.FS, base, partition.CheckpointKind, partition.CheckpointVersion, v.d.options().DirID)
-	if err == nil {
-		if c, err := partition.UnmarshalCheckpoint(f.Body()); err == nil {
-			name := f.Copies()[0].Name
-			for i := range c.Partitions {
-				p := &c.Partitions[i]
-				at := Finding{File: name, Length: v.d.size(name), Record: "checkpoint of " + p.Dir}
-				v.explains(at, p.RaftIndex, p.ID, p.Partition, p.Topic, known)
-			}
-		}
-	}
-	if !deep {
-		return nil
-	}
-	dir := filepath.Join(v.d.Root, datadir.WalDir)
-	_, err = wal.Inspect(wal.InspectOptions{FS: v.d.FS, Dir: dir, DirID: v.d.options().DirID, Kind: wal.Journal}, func(g *wal.Group) error {
-		for i := range g.Frames {
-			x := &g.Frames[i]
-			at := Finding{File: g.File, Offset: g.Offset, Length: g.Size, Record: fmt.Sprintf("%s frame at LSN %d", x.Type, x.LSN)}
-			switch x.Type {
-			case wal.Opened:
-				v.explains(at, uint64(x.First), x.ID, x.Partition, string(x.Payload), known)
-			case wal.Dropped:
-				v.explains(at, uint64(x.First), [16]byte{}, 0, "", nil)
-			}
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // that, and the journal's own findings, are walinspect's to report
-		return fmt.Errorf("read the journal for the Raft indexes in it: %w", err)
-	}
-	return nil
-}
-
-// explains checks one place that names a Raft index.
-func (v *verifier) explains(f Finding, index uint64, id [16]byte, number int32, topic string, known map[[16]byte]*metadata.Topic) {
-	f.Verdict, f.Verb = wal.Corrupt, verbHardState
-	if index > v.s.last {
-		f.Reason, f.Lost = string(RuleJournalAhead), fmt.Sprintf("entries %d to %d at least", v.s.last+1, index)
-		f.Evidence = fmt.Sprintf("it depends on Raft index %d, and the log ends at %d: %s is older than what was built on it", index, v.s.last, datadir.RaftDir)
-		v.report(f)
-		return
-	}
-	t := known[id]
-	if t == nil || index == 0 {
-		return // deleted, or the index is not known
-	}
-	switch {
-	case t.Name != topic:
-		f.Evidence = fmt.Sprintf("it says that topic id %x is %q, the metadata say %q", id, topic, t.Name)
-	case int(number) >= len(t.Partitions):
-		f.Evidence = fmt.Sprintf("it has partition %d of %s, the metadata have %d", number, topic, len(t.Partitions))
-	case t.Partitions[number].Index != index:
-		f.Evidence = fmt.Sprintf("it says that Raft index %d created %s-%d, the metadata say %d", index, topic, number, t.Partitions[number].Index)
-	default:
-		return
-	}
-	f.Reason = string(RulePartitionIndex)
-	v.report(f)
 }
