@@ -122,10 +122,12 @@ func (w *world) live(steps int) error {
 			return w.blame(w.disk, "after a clean stop", err)
 		}
 	case 1:
-		model.now(func() { next = w.disk.Kill() })
+		w.disk.PowerOff() // first: what is acknowledged from here on was on the disk before
+		next = w.disk.Kill()
 		n.halt()
 	default:
-		model.now(func() { next = w.disk.CrashClone(w.worker.rng) })
+		w.disk.PowerOff()
+		next = w.disk.CrashClone(w.worker.rng)
 		n.halt()
 	}
 	w.counts.acks.Add(int64(model.acks))

@@ -30,11 +30,11 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 		return l.unchanged()
 	}
 	st = State{
-		Identity: l.id, Dir: l.name, LSN: l.syncedLSN, LogStart: l.logStart, End: l.synced, HighWatermark: l.highWatermark,
+		Identity: l.id, Dir: l.name, LSN: l.durableLSN, LogStart: l.logStart, End: l.synced, HighWatermark: l.highWatermark,
 		Epoch: l.epoch, Epochs: l.epochsBelow(l.synced), Shape: l.shape,
 	}
 	if l.enqueued == l.syncedLSN {
-		st.LSN = max(idle, l.syncedLSN)
+		st.LSN = max(idle, l.durableLSN)
 	}
 	if l.last.LSN > 0 && l.lastSynced == l.syncedLSN {
 		st.Producers = l.last.Producers // nothing happened since

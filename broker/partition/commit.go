@@ -40,6 +40,9 @@ func (t *ticket) synced(err error) {
 	ready := completions(one[:0])
 	l.mu.Lock()
 	l.syncedLSN = t.lsn
+	if err == nil {
+		l.durableLSN = t.lsn
+	}
 	switch {
 	case err != nil:
 		err = fmt.Errorf("%s: %w: %w", l.name, ErrNoSpace, err)

@@ -146,7 +146,8 @@ func (r *Replay) removeUnlisted() error {
 func (r *Replay) Open(synced wal.LSN) (*Log, error) {
 	st := r.State()
 	l := newLog(r.env, st, r.cfg)
-	l.syncedLSN, l.enqueued = max(synced, st.LSN), max(synced, st.LSN)
+	l.syncedLSN = max(synced, st.LSN)
+	l.durableLSN, l.enqueued = l.syncedLSN, l.syncedLSN
 	l.isOpened, l.createdLSN = true, r.created
 	if r.created == 0 {
 		l.last, l.confirmed = r.synced, true

@@ -48,6 +48,7 @@ type Log struct {
 	createdLSN wal.LSN // first frame, where no checkpoint lists the partition yet
 	enqueued   wal.LSN // last frame handed to the journal
 	syncedLSN  wal.LSN // last frame whose callback came
+	durableLSN wal.LSN // last frame that is durable: behind it up to syncedLSN are frames that were refused for want of space
 
 	epoch     int32 // leader epoch
 	epochs    []EpochEntry
@@ -166,7 +167,7 @@ func newLog(env *Env, st State, cfg Config) *Log {
 	l := &Log{
 		env: env, id: st.Identity, name: DirName(st.Topic, st.Partition), dir: filepath.Join(env.Dir, st.Dir),
 		logStart: st.LogStart, highWatermark: st.End, synced: st.End, end: st.End, flushed: st.End, hold: math.MaxInt64,
-		enqueued: st.LSN, syncedLSN: st.LSN, shape: st.Shape, epoch: st.Epoch, epochs: slices.Clone(st.Epochs),
+		enqueued: st.LSN, syncedLSN: st.LSN, durableLSN: st.LSN, shape: st.Shape, epoch: st.Epoch, epochs: slices.Clone(st.Epochs),
 		producers: newProducers(st.Producers), active: shape{firstTime: -1, choices: st.Shape}, watchers: map[chan<- struct{}]int{},
 	}
 	l.cond.L = &l.mu

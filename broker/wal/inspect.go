@@ -19,7 +19,8 @@ type inspector struct {
 	held       []*item      // the first may hold something of this use, the others hold nothing that is known
 	sum        uint32       // of the last group in the chain
 	sumKnown   bool
-	last       LSN    // of the last frame that is accounted for, intact or reported
+	last       LSN    // of the last frame that is accounted for, intact or reported, or refused for want of space
+	refused    LSN    // LSNs above it up to last were refused: the chain goes on behind them; 0 if there are none
 	realEnd    uint32 // block after the last item with something of this use, held or not
 	heldFrom   uint32 // realEnd before what is held
 	seen       *tracker

@@ -32,8 +32,11 @@ func (in *inspector) release(next *item) error {
 			Record: next.record(), Verdict: Corrupt, Reason: ReasonChain, Incomplete: true,
 			Evidence: "the group does not continue the one before it, and no LSN is missing between them"})
 	}
-	if linked && first > 0 {
-		in.last = max(in.last, first-1)
+	if linked && first > in.last+1 {
+		if in.refused = 0; in.sumKnown && !gap {
+			in.refused = in.last
+		}
+		in.last = first - 1
 	}
 	return nil
 }
@@ -188,7 +191,7 @@ func (in *inspector) take(it *item, f *Finding, tail bool) error {
 		g.Finding = f
 	}
 	if it.data() {
-		in.last = max(in.last, it.head.LastLSN())
+		in.last, in.refused = max(in.last, it.head.LastLSN()), 0
 		in.sum, in.sumKnown = it.sum, it.sumOK
 		in.inv.note = it.head.Note
 		if info.FirstTime == 0 {

@@ -69,7 +69,7 @@ func (l *Log) resume(inv *Inventory, note CutNote) error {
 		return err
 	}
 	s := &inv.Segments[len(inv.Segments)-1]
-	pre := predecessor{id: s.ID, generation: s.Generation, endBlock: inv.end.block, chain: inv.end.chain, last: lastBefore(inv, s),
+	pre := predecessor{id: s.ID, generation: s.Generation, endBlock: inv.end.block, chain: inv.end.chain, last: inv.end.last,
 		list: s.ranges, resumed: true}
 	l.lastLSN, l.syncedLSN, l.nextWritten = pre.last, pre.last, l.next
 	if inv.Tail != nil && len(inv.Tail.Frames) > 0 {
@@ -103,16 +103,6 @@ func (l *Log) resume(inv *Inventory, note CutNote) error {
 	l.syncedLSN = l.next - 1
 	l.synced.Store(uint64(l.syncedLSN))
 	return nil
-}
-
-// lastBefore is the last LSN of the log before the accepted tail. LSNs between them that were refused for want of space are not part of it: the
-// tail's chain goes on from the group before it, and nothing is lost.
-func lastBefore(inv *Inventory, s *SegmentInfo) LSN {
-	lost := slices.ContainsFunc(inv.Findings, func(f Finding) bool { return f.Segment == s.ID && f.Loses() })
-	if inv.Tail == nil || lost || inv.Tail.Head.Chain != s.chain || s.LastLSN < s.FirstLSN {
-		return inv.end.last
-	}
-	return min(inv.end.last, s.LastLSN)
 }
 
 // adopt takes over what is on the disk: live segments, spares, cuts; it removes what a crash left behind.

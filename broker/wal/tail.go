@@ -167,6 +167,9 @@ func (in *inspector) finish() error {
 // end makes Resume continue behind all that was read.
 func (in *inspector) end() {
 	in.inv.end = logEnd{block: in.realEnd, chain: in.sum, last: in.last}
+	if in.refused > 0 {
+		in.inv.end.last = in.refused // the next header names the last LSN that there is
+	}
 	if len(in.held) > 0 && in.held[0] != nil && (in.held[0].current || in.held[0].hasHead) {
 		in.inv.end.block = in.heldFrom
 	}
