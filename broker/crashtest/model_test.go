@@ -102,6 +102,7 @@ type model struct {
 	histories []*history
 	acks      int
 	failed    error
+	stopped   error // in this life
 }
 
 func newModel() *model {
@@ -150,10 +151,8 @@ func (m *model) refuse(h *history, e *event) {
 	m.moved.Broadcast()
 }
 
-// inFlight counts the appends that wait.
+// inFlight counts the appends that wait. mu is held.
 func (m *model) inFlight() int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	n := 0
 	for _, h := range m.histories {
 		for _, e := range h.flight {
@@ -165,24 +164,24 @@ func (m *model) inFlight() int {
 	return n
 }
 
-// wait blocks until at most n appends are in flight.
-func (m *model) wait(n int) error {
-	for {
-		if m.inFlight() <= n {
-			break
-		}
-		m.mu.Lock()
-		if m.failed == nil {
-			m.moved.Wait()
-		}
-		err := m.failed
-		m.mu.Unlock()
-		if err != nil {
-			return err
-		}
-	}
+// stop says that a partition has stopped: what it was asked and has not answered stays in flight for this life.
+func (m *model) stop(err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.stopped = err
+	m.moved.Broadcast()
+}
+
+// wait blocks until at most n appends are in flight. The error says why that cannot come any more.
+func (m *model) wait(n int) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for m.failed == nil && m.inFlight() > n {
+		if m.stopped != nil {
+			return m.stopped
+		}
+		m.moved.Wait()
+	}
 	return m.failed
 }
 

@@ -232,7 +232,7 @@ func (w *worker) send(c *client, e *event) {
 			m.refuse(h, &again)
 			c.prod.reset.Store(true)
 		case errors.Is(err, partition.ErrStopped), errors.Is(err, partition.ErrDeleted), errors.Is(err, partition.ErrClosed):
-			return // no answer: the event stays in flight
+			m.stop(err) // no answer: the event stays in flight
 		case err != nil:
 			m.refuse(h, &again)
 			m.fail(fmt.Errorf("%s: %s: %w", name(h), e, err))

@@ -132,7 +132,7 @@ func (w *world) live(steps int) error {
 	}
 	w.counts.acks.Add(int64(model.acks))
 	w.counts.saves.Add(int64(raft.saves))
-	model.acks, raft.saves = 0, 0
+	model.acks, model.stopped, raft.saves = 0, nil, 0
 	w.disk = next
 	w.disk.SetLimit(0)
 	w.worker.full.Store(false)
