@@ -1,7 +1,7 @@
 // Package crashtest is the crash programme over the storage core: identity, Raft log, journal and partition logs of one node, assembled as the
 // broker assembles them, on a disk in memory that loses power (vfs.Mem).
 //
-// The idea: a seeded workload runs against the node (appends to several partitions with and without idempotent producers, truncations,
+// The idea: a seeded workload runs against the node (appends to several partitions with and without idempotent producers, disks that run full, truncations,
 // delete-records, rolls, flushes, checkpoints, epochs, drops, Raft entries, votes, conflicts and snapshots). At many calls to the disk a copy
 // is made as a power loss there would leave it, each unsynced 512-byte fragment, size and name kept or lost; the copy is booted and judged
 // against a model of what was acknowledged. Some copies crash again inside that recovery, and each is booted a second time.
@@ -35,7 +35,6 @@ var (
 	flagSeeds = flag.Int("crash.seeds", 6, "number of seeds, if -crash.for is not given")
 	flagFor   = flag.Duration("crash.for", 0, "go on for this long")
 	flagFloor = flag.Int64("crash.floor", 0, "fail if fewer crash states were judged")
-	flagFull  = flag.Bool("crash.full", false, "disks run full too; seeds 1009 and 6063 still find a wrong verdict now and then (CHANGELOG, Known)")
 	flagRate  = flag.Int("crash.density", 12, "crash points per 1000 calls to the disk; less means more seeds and longer histories")
 	flagKeep  = flag.String("crash.keep", "", "directory for the disk of a failing seed")
 )

@@ -88,7 +88,7 @@ func (w *worker) step() error {
 		return nil
 	case n < 91:
 		return w.drop(c)
-	case n < 92 && *flagFull && w.rng.IntN(4) == 0:
+	case n < 92 && w.rng.IntN(2) == 0:
 		w.fill()
 		return nil
 	case n < 95:
