@@ -66,6 +66,7 @@ type Broker struct {
 	process  [16]byte // incarnation
 
 	journal      *wal.Log
+	space        *space
 	env          *partition.Env
 	checkpointer *partition.Checkpointer
 	report       *recovery.Report
@@ -125,6 +126,12 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	if err := b.recover(ctx); err != nil {
 		return nil, errors.Join(err, b.abandon())
 	}
+	total, err := vfs.DiskSize(o.DataDir)
+	if err != nil {
+		total = -1 // unknown
+	}
+	b.space = &space{dir: o.DataDir, free: func() (int64, error) { return o.FS.Free(o.DataDir) }, pending: b.env.Pool.Used,
+		reserve: reserveOf(o.Config.DiskReserveBytes(), total), logger: b.logger}
 	b.startBackground()
 	return b, nil
 }

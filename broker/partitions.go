@@ -68,7 +68,11 @@ func (b *Broker) allLogs() []*partition.Log {
 // Append writes a produce payload to a log. done is called exactly once, from this goroutine if the payload is refused, else after the
 // sync; its error is an *Error. records may be reused when Append returns.
 func (b *Broker) Append(l *partition.Log, records []byte, done func(partition.Appended, error)) {
-	if err := b.waitRoom(); err != nil {
+	err := b.space.admit(len(records))
+	if err == nil {
+		err = b.waitRoom()
+	}
+	if err != nil {
 		done(partition.Appended{Base: -1, Last: -1, AppendTime: -1, LogStart: -1}, err)
 		return
 	}

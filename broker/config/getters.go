@@ -115,6 +115,9 @@ func (c *Config) CheckpointBytes() int64 { return c.number("chronik.checkpoint.b
 // CheckpointIntervalMs is the value of chronik.checkpoint.interval.ms: it is the age that starts a checkpoint, in milliseconds.
 func (c *Config) CheckpointIntervalMs() int64 { return c.number("chronik.checkpoint.interval.ms") }
 
+// DiskReserveBytes is the value of chronik.disk.reserve.bytes: what produce leaves free on the disk, in bytes.
+func (c *Config) DiskReserveBytes() int64 { return c.number("chronik.disk.reserve.bytes") }
+
 // TailMemoryBytes is the value of chronik.tail.memory.bytes: it bounds the records not yet in partition files, in bytes.
 func (c *Config) TailMemoryBytes() int64 { return c.number("chronik.tail.memory.bytes") }
 

@@ -106,5 +106,6 @@ var brokerSchema = []*Key{
 	key("chronik.checkpoint.bytes", Long, "268435456", "Journal bytes after which a checkpoint starts.", atLeast(64*kib)),
 	key("chronik.checkpoint.interval.ms", Long, "60000", "Age of the last checkpoint at which the next one starts, if anything was written.", atLeast(10)),
 	key("chronik.tail.memory.bytes", Long, "67108864", "Memory for records not yet in partition files, of all partitions together.", atLeast(mib)),
+	key("chronik.disk.reserve.bytes", Long, "67108864", "Bytes of the disk, a sixteenth of it at most, that produce leaves free for recovery and administration.", atLeast(0)),
 	key("chronik.journal.direct.io", Boolean, "true", "Write the journal past the page cache where the file system can."),
 }

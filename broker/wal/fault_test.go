@@ -129,6 +129,41 @@ func TestReserve(t *testing.T) {
 	must(t, l.Close())
 }
 
+// TestResumeOnFullDisk starts where not a byte is free: the reserve is given up for the new segment.
+func TestResumeOnFullDisk(t *testing.T) {
+	m := vfs.NewMem(1)
+	o := testOptions(m, "/wal", 6)
+	o.FirstSegmentSize = 32 << 10
+	l, err := Create(o)
+	must(t, err)
+	want := appendAll(t, l, testFrame(1, 1, 2000))
+	for ok := false; !ok; time.Sleep(time.Millisecond) {
+		ok, err = vfs.Exists(m, "/wal/reserve")
+		must(t, err)
+	}
+	m.PowerOff()
+	left := m.Kill()
+	_ = l.Close() // its disk is gone
+	left.SetLimit(1 << 40)
+	now, err := left.Free("/wal")
+	must(t, err)
+	left.SetLimit(1<<40 - now)
+	o.FS = left
+	inv, _ := readAll(t, inspectOptions(o))
+	l, err = Resume(o, inv, CutNote{})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, left)
+	}
+	left.SetLimit(0)
+	appendAll(t, l, testFrame(1, 2, 2000))
+	must(t, l.Close())
+	inv, frames := readAll(t, inspectOptions(o))
+	wantClean(t, inv)
+	if got := lsns(frames); len(got) != 2 || got[0] != want {
+		t.Fatalf("frames %v, want 2 from %d on", got, want)
+	}
+}
+
 // TestIOError reads a journal with an unreadable block: it is neither corrupt nor torn, and the end of the log is not cut.
 func TestIOError(t *testing.T) {
 	m, o := fixtureDir(t, Journal)

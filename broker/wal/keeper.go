@@ -89,7 +89,7 @@ func (l *Log) fillSpare() error {
 	if err != nil {
 		return fmt.Errorf("prepare spare: %w", err)
 	}
-	if free < l.o.SegmentSize+4*l.o.FirstSegmentSize {
+	if free < 2*l.o.SegmentSize+4*l.o.FirstSegmentSize {
 		return nil // leave the space to the data; the next roll asks again
 	}
 	blocks := uint32(l.o.SegmentSize / BlockSize)

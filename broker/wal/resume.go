@@ -75,8 +75,11 @@ func (l *Log) resume(inv *Inventory, note CutNote) error {
 	if inv.Tail != nil && len(inv.Tail.Frames) > 0 {
 		l.nextWritten = inv.Tail.Frames[0].LSN
 	}
-	blocks := uint32(l.o.FirstSegmentSize/BlockSize) + uint32(headerBlocks(len(pre.list)))
-	next, err := l.createGrowing(l.newID(), blocks, pre)
+	least := uint32(headerBlocks(len(pre.list)))
+	next, err := l.createGrowing(l.newID(), uint32(l.o.FirstSegmentSize/BlockSize)+least, pre)
+	if isNoSpace(err) && l.useReserve() {
+		next, err = l.createGrowing(l.newID(), least, pre)
+	}
 	if err != nil {
 		return err
 	}

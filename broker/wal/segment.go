@@ -158,8 +158,12 @@ func (l *Log) makeRoom(blocks, frames int) error {
 	if s.growing && (s.pos+need <= limit || s.groups == 0) {
 		target := max(s.pos+need, min(s.blocks+small, limit))
 		err := l.extend(s, target)
-		if isNoSpace(err) && l.useReserve() {
-			err = l.extend(s, s.pos+need)
+		if isNoSpace(err) {
+			l.useReserve()
+			// Less than was asked for may fit, once what was written of it is given back.
+			if err = s.file.truncate(s.blocks); err == nil {
+				err = l.extend(s, s.pos+need)
+			}
 		}
 		if isNoSpace(err) {
 			return fmt.Errorf("%w: %w", ErrNoSpace, err)
