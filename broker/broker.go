@@ -59,11 +59,12 @@ type Broker struct {
 	static *config.Config
 	cfg    atomic.Pointer[config.Config]
 
-	dir      *datadir.Dir
-	state    *metadata.State
-	raft     *consensus.Node
-	proposer *metadata.Proposer
-	process  [16]byte // incarnation
+	dir       *datadir.Dir
+	state     *metadata.State
+	raft      *consensus.Node
+	proposer  *metadata.Proposer
+	proposing chan struct{} // holds a value while a command is on its way
+	process   [16]byte      // incarnation
 
 	journal      *wal.Log
 	space        *space
@@ -117,7 +118,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	b.cfg.Store(o.Config)
 	b.progress = o.Progress
 	_, _ = rand.Read(b.process[:]) // never fails, see crypto/rand
-	b.proposer = metadata.NewProposer(b.process)
+	b.proposer, b.proposing = metadata.NewProposer(b.process), make(chan struct{}, 1)
 	dir, err := datadir.Open(o.FS, o.DataDir, datadir.Options{NodeID: o.Config.NodeID()})
 	if err != nil {
 		return nil, err

@@ -99,6 +99,22 @@ func (b *Broker) DeleteRecords(_ context.Context, l *partition.Log, upTo int64, 
 
 // propose carries one metadata command through Raft and then brings this node's partitions in line with the result.
 func (b *Broker) propose(ctx context.Context, command proto.Message) (metadata.Result, error) {
+	result, err := b.commit(ctx, command)
+	if err != nil {
+		return result, err
+	}
+	return result, b.reconcile(ctx)
+}
+
+// commit carries one metadata command through Raft. One at a time: the state machine keeps a few answers per proposer, and a command that others
+// overtook by more would be taken for a late repetition.
+func (b *Broker) commit(ctx context.Context, command proto.Message) (metadata.Result, error) {
+	select {
+	case b.proposing <- struct{}{}:
+		defer func() { <-b.proposing }()
+	case <-ctx.Done():
+		return metadata.Result{}, fail(kerr.RequestTimedOut, "other metadata commands were not committed in time: %v", ctx.Err())
+	}
 	data, err := b.proposer.Encode(time.Now().UnixMilli(), command)
 	if err != nil {
 		return metadata.Result{}, fmt.Errorf("encode metadata command: %w", err)
@@ -113,7 +129,7 @@ func (b *Broker) propose(ctx context.Context, command proto.Message) (metadata.R
 	if result.Err != nil {
 		return result, verdictError(result.Err)
 	}
-	return result, b.reconcile(ctx)
+	return result, nil
 }
 
 // reconcile brings the open logs in line with the metadata: opens new partitions, begins new leader epochs, applies configuration, drops

@@ -145,10 +145,10 @@ func TestKill(t *testing.T) {
 				moments = append(moments, moment{disk.CrashClone(rng), before})
 			}
 		})
-		p := metadata.NewProposer([16]byte{1})
 		var wg sync.WaitGroup
-		for range 4 {
+		for client := range byte(4) {
 			wg.Go(func() {
+				p := metadata.NewProposer([16]byte{1, client}) // of its own: another's commands cannot overtake its own
 				for range 15 {
 					proposed.Add(1)
 					if r, err := n.Propose(context.Background(), encode(t, p, &metapb.AllocateProducerIds{Count: 1})); err != nil || r.Err != nil {
