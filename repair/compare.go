@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/vfs"
@@ -26,7 +27,6 @@ type comparer struct {
 	dir     string
 	plan    *Plan
 	content int64 // compressed bytes so far
-	packer  *flate.Writer
 }
 
 // run fills in the plan. The order of the steps: directories are made, files move away, are written, get other names, directories go.
@@ -171,7 +171,7 @@ func (c *comparer) differences(s *Step, a, b *summed) error {
 			return nil
 		}
 		p := Piece{Offset: start, Length: int64(len(run))}
-		if err := c.pack(&p, run); err != nil {
+		if err := p.pack(run); err != nil {
 			return err
 		}
 		if c.content += int64(len(p.Data)); c.content > maxContent {
@@ -215,18 +215,23 @@ func (c *comparer) differences(s *Step, a, b *summed) error {
 // maxPiece bounds the bytes of one piece.
 const maxPiece = 4 << 20
 
-// pack keeps data in a piece, compressed if that helps.
-func (c *comparer) pack(p *Piece, data []byte) error {
-	var b bytes.Buffer
-	if c.packer == nil {
-		var err error
-		if c.packer, err = flate.NewWriter(&b, flate.BestSpeed); err != nil {
-			return err
-		}
+// packers are flate writers to use again: each is large.
+var packers = sync.Pool{New: func() any {
+	w, err := flate.NewWriter(io.Discard, flate.BestSpeed)
+	if err != nil {
+		panic(err) // only for a level that there is not
 	}
-	c.packer.Reset(&b)
-	_, err := c.packer.Write(data)
-	if err = errors.Join(err, c.packer.Close()); err != nil {
+	return w
+}}
+
+// pack keeps data in the piece, compressed if that helps.
+func (p *Piece) pack(data []byte) error {
+	w := packers.Get().(*flate.Writer)
+	defer packers.Put(w)
+	var b bytes.Buffer
+	w.Reset(&b)
+	_, err := w.Write(data)
+	if err = errors.Join(err, w.Close()); err != nil {
 		return err
 	}
 	if b.Len() < len(data) {

@@ -86,6 +86,9 @@ func logOptions(in wal.InspectOptions, inv *wal.Inventory, now time.Time) wal.Op
 
 // TruncateTail is `wal truncate` without a target: it ends journal and Raft's log at the first torn or undecided byte.
 func TruncateTail(d *Draft) error {
+	if err := d.raftTail(); err != nil {
+		return err
+	}
 	j, err := readJournal(d)
 	if err != nil {
 		return err

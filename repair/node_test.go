@@ -25,6 +25,8 @@ type node struct {
 	t  testing.TB
 	fs *vfs.Mem
 	b  *broker.Broker
+
+	large int // bytes of the first record of a batch; 0 is 500
 }
 
 // startNode starts a node on a disk, a new one if it is empty.
@@ -85,9 +87,10 @@ func (n *node) log(topic string, number int32) *partition.Log {
 func (n *node) produce(topic string, number int32, batches int, prefix string) {
 	n.t.Helper()
 	l := n.log(topic, number)
+	size := max(n.large, 500)
 	for i := range batches {
 		b := batch.NewBuilder(batch.None)
-		b.Append(time.Now().UnixMilli(), nil, fmt.Appendf(nil, "%s%d.a %s", prefix, i, strings.Repeat("x", 500)), nil)
+		b.Append(time.Now().UnixMilli(), nil, fmt.Appendf(nil, "%s%d.a %s", prefix, i, strings.Repeat("x", size)), nil)
 		b.Append(time.Now().UnixMilli(), nil, fmt.Appendf(nil, "%s%d.b", prefix, i), nil)
 		n.append(l, b)
 	}
@@ -98,7 +101,7 @@ func (n *node) append(l *partition.Log, b *batch.Builder) {
 	raw, err := b.Bytes(0, 0, -1, -1, -1)
 	must(n.t, err)
 	done := make(chan error, 1)
-	n.b.Append(l, raw, func(_ partition.Appended, err error) { done <- err })
+	l.Append(raw, partition.AppendInfo{LeaderEpoch: l.LeaderEpoch(), Internal: true}, func(_ partition.Appended, err error) { done <- err })
 	must(n.t, <-done)
 }
 

@@ -57,6 +57,11 @@ func (c *Checkpointer) Removed(dir string) {
 	c.dirs = append(c.dirs, dir)
 }
 
+// CompareStates is the order of partitions in a checkpoint: by topic, number and id.
+func CompareStates(a, b State) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), slices.Compare(a.ID[:], b.ID[:]))
+}
+
 // Run makes one checkpoint. A full disk or a single partition's failure delays only that partition (its last State is listed again, and
 // the journal keeps its frames) and is logged; an error that Run returns is final.
 func (c *Checkpointer) Run() error {
@@ -80,9 +85,7 @@ func (c *Checkpointer) Run() error {
 			ck.LSN = min(ck.LSN, st.LSN)
 		}
 	}
-	slices.SortFunc(ck.Partitions, func(a, b State) int {
-		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), slices.Compare(a.ID[:], b.ID[:]))
-	})
+	slices.SortFunc(ck.Partitions, CompareStates)
 	if err := c.env.FS.SyncFS(c.env.Dir); err != nil {
 		return fmt.Errorf("checkpoint: sync of the partition files: %w; the node stops, its next boot replays the journal", err)
 	}

@@ -40,6 +40,9 @@ type Options struct {
 	Config func(topic string) partition.Config
 	// Report puts an incident in the ledger and returns its id (*datadir.Dir.Report). May be nil.
 	Report func(datadir.Incident) (id string, err error)
+	// Release is for a repair, never for a node: a partition that lost records that were acknowledged does not stop, it goes on at the loss, and
+	// what is behind it is given up; frames that were held for one that stopped are read back. The report says what was given up.
+	Release bool
 	// Progress is told how far it is, often. May be nil.
 	Progress func(Progress)
 }
@@ -59,7 +62,7 @@ type Result struct {
 // for evidence, nothing below the durable floor was changed; the report is complete as far as it got.
 func Boot(o Options) (*Result, error) {
 	s := newScan(o.FS, o.Dir, o.DirID, o.Env.Now())
-	s.env, s.meter.tell, s.ledger = o.Env, o.Progress, o.Report
+	s.env, s.meter.tell, s.ledger, s.release = o.Env, o.Progress, o.Report, o.Release
 	s.setTopics(o.Topic, o.Config)
 	o.Env.FS, o.Env.Dir = o.FS, s.topicsDir()
 	o.Env.Hold = func(id partition.Identity, after, upTo wal.LSN) (string, wal.LSN, error) {

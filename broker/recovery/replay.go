@@ -17,6 +17,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // replayAll reads the journal again and applies it, then settles every partition.
 func (s *scan) replayAll() error {
+	if err := s.readBack(); err != nil {
+		return err
+	}
 	_, err := s.inspect(func(g *wal.Group) error {
 		for i := range g.Frames {
 			if err := s.apply(&g.Frames[i], g.Head.Time); err != nil {
@@ -36,6 +39,7 @@ func (s *scan) replayAll() error {
 			return err
 		}
 	}
+	s.keepHeld()
 	return nil
 }
 
@@ -53,21 +57,26 @@ func (s *scan) sorted() []*part {
 
 func (s *scan) apply(f *wal.Frame, now int64) error {
 	p := s.parts[key{f.ID, f.Partition}]
-	if p == nil || p.dropped || p.stop != nil || p.st.Held != 0 || s.stale(p, f.LSN) {
+	if p == nil || p.dropped || p.stop != nil || p.st.Held != 0 || s.stale(p, f.LSN) || f.LSN <= p.readTo {
 		return nil
 	}
 	s.report.Frames++
 	s.report.Bytes += int64(len(f.Payload))
 	p.frames++
 	p.bytes += int64(len(f.Payload))
-	if p.unsure != "" {
-		return nil // behind a loss of its own in the tail
+	if p.unsure != "" || p.over != "" {
+		p.giveUp(f.Type, f.First, f.Last, recordsOf(f)) // behind a loss of its own
+		return nil
 	}
 	if err := s.start(p, f.LSN); err != nil || p.stop != nil || p.replay == nil {
 		return err
 	}
 	if err := s.consume(p, f.LSN, now); err != nil || p.stop != nil {
 		return err
+	}
+	if p.over != "" {
+		p.giveUp(f.Type, f.First, f.Last, recordsOf(f))
+		return nil
 	}
 	for _, b := range s.blind {
 		if (b.LastLSN == 0 || b.LastLSN > p.applied) && b.FirstLSN < f.LSN {
@@ -79,7 +88,14 @@ func (s *scan) apply(f *wal.Frame, now int64) error {
 	if p.replay.Proven() == f.LSN {
 		p.gap = ""
 	}
-	return s.judge(p, err)
+	err = s.judge(p, err)
+	if p.over != "" || p.unsure != "" {
+		if end := p.replay.End(); f.First > end {
+			p.giveUp(wal.Batch, end, f.First-1, f.First-end)
+		}
+		p.giveUp(f.Type, f.First, f.Last, recordsOf(f))
+	}
+	return err
 }
 
 // graver returns the graver of two verdicts.
@@ -99,6 +115,8 @@ func (s *scan) judge(p *part, err error) error {
 		return fmt.Errorf("recover %s: %w", s.dir, err)
 	case damage.Kind == partition.Gap && p.gap == wal.Undecided:
 		p.unsure = damage.Message
+	case s.release && damage.Kind == partition.Gap:
+		p.over = damage.Message
 	default:
 		p.stop = damage
 	}
@@ -164,7 +182,7 @@ func (s *scan) nameLost(p *part) bool {
 
 // consume deals with the lost frames below an LSN: batches are looked for in the partition log, other frames are known from their identity.
 func (s *scan) consume(p *part, below wal.LSN, now int64) error {
-	for len(p.lost) > 0 && p.lost[0].LSN < below && p.stop == nil && p.unsure == "" {
+	for len(p.lost) > 0 && p.lost[0].LSN < below && p.stop == nil && p.unsure == "" && p.over == "" {
 		l := p.lost[0]
 		p.lost = p.lost[1:]
 		if l.Type != wal.Batch && l.LSN != 0 {
@@ -189,9 +207,13 @@ func (s *scan) consume(p *part, below wal.LSN, now int64) error {
 		}
 		if end := p.replay.End(); p.stop == nil && end <= l.Last {
 			text := fmt.Sprintf("offsets %d to %d are damaged in the journal and not in the partition log", end, l.Last)
-			if l.verdict == wal.Undecided {
+			p.giveUp(wal.Batch, max(l.First, end), l.Last, l.Last-max(l.First, end)+1)
+			switch {
+			case l.verdict == wal.Undecided:
 				p.unsure = text
-			} else {
+			case s.release:
+				p.over = text
+			default:
 				p.stop = errors.New(text)
 			}
 		}
@@ -224,17 +246,27 @@ func (s *scan) settle(p *part) error {
 		if b.LastLSN != 0 && b.LastLSN <= p.replay.Proven() {
 			continue
 		}
-		if p.unsure == "" {
+		if p.unsure == "" && p.over == "" {
 			if _, err := p.replay.Recover(-1, nil); err != nil {
 				if err := s.judge(p, err); err != nil || p.stop != nil {
 					return err
 				}
 			}
 		}
+		if b.Verdict == wal.Corrupt && s.release {
+			p.over = fmt.Sprintf("the journal lost frames at %s byte %d that nothing names: what was behind offset %d, if anything, is not known",
+				b.File, b.Offset, p.replay.End())
+			break
+		}
 		if b.Verdict == wal.Corrupt {
 			p.stop = fmt.Errorf("the journal lost frames at %s byte %d that nothing names; no later frame proves where this partition ends (offset %d)",
 				b.File, b.Offset, p.replay.End())
 			return nil
+		}
+	}
+	for _, l := range p.lost {
+		if p.over != "" || p.unsure != "" {
+			p.giveUp(l.Type, l.First, l.Last, l.Last-l.First+1)
 		}
 	}
 	return s.judge(p, p.replay.Finish())

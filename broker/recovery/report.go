@@ -24,6 +24,7 @@ const (
 	Repaired  Status = "repaired"  // what the journal lost was taken from the partition log
 	Uncertain Status = "undecided" // records past the floor were lost that may have been acknowledged; it serves on
 	Stopped   Status = "stopped"   // acknowledged records are, or may be, lost: it serves nothing until a person decides
+	Released  Status = "released"  // Options.Release: it goes on without the acknowledged records that are lost
 	Dropped   Status = "dropped"   // deleted; the directory goes after the next checkpoint
 )
 
@@ -82,10 +83,18 @@ type PartitionReport struct {
 	End       int64               `json:"end"`
 	Replayed  int64               `json:"replayed"` // frames
 	Findings  []partition.Finding `json:"findings,omitempty"`
+	GivenUp   []GivenUp           `json:"givenUp,omitempty"` // by an undecided or released partition
 	Reason    string              `json:"reason,omitempty"`
 	Held      string              `json:"held,omitempty"` // file in evidence/ with the frames of a stopped partition
 	Incident  string              `json:"incident,omitempty"`
 	Next      string              `json:"next,omitempty"` // the command to run
+}
+
+// GivenUp is a range of offsets that recovery gave up: lost, or behind what was lost.
+type GivenUp struct {
+	First   int64 `json:"first"`
+	Last    int64 `json:"last"`
+	Records int64 `json:"records"`
 }
 
 // Moved is an unknown file that went to quarantine/.

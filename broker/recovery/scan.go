@@ -46,6 +46,10 @@ type part struct {
 	bytes   int64
 	stop    error  // why the partition stops
 	unsure  string // what it may have lost
+	over    string // why it goes on without what it lost: Options.Release
+	given   []GivenUp
+	before  *partition.State // as it was held, if its frames were read back
+	readTo  wal.LSN          // the last of them
 	held    string
 	heldLSN wal.LSN
 }
@@ -62,6 +66,7 @@ type scan struct {
 	dir      string
 	dirID    [16]byte
 	readOnly bool
+	release  bool // Options.Release
 	env      *partition.Env
 	topic    func(id [16]byte) (string, bool)
 	config   func(topic string) partition.Config

@@ -69,6 +69,7 @@ func (s *scan) conclude() error {
 		} else {
 			r.LogStart, r.End = p.st.LogStart, p.st.End
 		}
+		r.GivenUp = p.given
 		var err error
 		switch {
 		case p.dropped:
@@ -76,6 +77,9 @@ func (s *scan) conclude() error {
 		case p.stop != nil:
 			r.Status, r.Reason, r.Held, r.Next = Stopped, p.stop.Error(), p.held, s.next()
 			r.Incident, err = s.reportPart(p, &r, datadir.Stopped)
+		case p.over != "":
+			r.Status, r.Reason, r.Next = Released, p.over, s.next()
+			r.Incident, err = s.reportPart(p, &r, datadir.Truncated)
 		case p.unsure != "":
 			r.Status, r.Reason, r.Next = Uncertain, p.unsure, s.next()
 			r.Incident, err = s.reportPart(p, &r, datadir.Undecided)

@@ -28,7 +28,22 @@ DIR/repairs/, and can be taken back byte for byte as long as no node has run sin
 same command; until then no node starts on the directory.`,
 		GroupID: groupRecover,
 	}
-	return family(cmd, newRepairApply(a), newRepairStatus(a), newRepairUndo(a))
+	return family(cmd, newRepairPlan(a), newRepairApply(a), newRepairStatus(a), newRepairUndo(a))
+}
+
+func newRepairPlan(a *app) *cobra.Command {
+	return a.repairVerb(&cobra.Command{
+		Use:   "plan --dir DIR",
+		Short: "Propose what makes a damaged directory clean and its partitions serve again",
+		Long: `Look at the directory and plan what this machine alone can mend: a manifest of which no copy can be read is made anew, a torn or
+undecided end is cut, partitions that lost acknowledged records go on at the loss, and frames that were held for them are read
+back. What that gives up is said, in records per partition; such a plan needs --accept-loss.
+
+Exit codes: 0 planned or done, or nothing to do, 5 the node is running, 7 refused without --accept-loss, 8 stale, 9 no space.`,
+		Example: `  chronik repair plan --dir ./chronik-data --plan-out plan.json
+  chronik repair apply --dir ./chronik-data plan.json`,
+		Args: cobra.NoArgs,
+	}, repair.Mend)
 }
 
 func newRepairApply(a *app) *cobra.Command {

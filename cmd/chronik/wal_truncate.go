@@ -1,6 +1,9 @@
 package main
 
 import (
+	"strconv"
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"chronik.dev/chronik/broker/wal"
@@ -8,33 +11,54 @@ import (
 )
 
 type walTruncateOptions struct {
-	at uint64
+	at        uint64
+	partition string
+	offset    int64
 }
 
 func newWalTruncate(a *app) *cobra.Command {
 	o := &walTruncateOptions{}
 	cmd := &cobra.Command{
-		Use:   "truncate --dir DIR [--at LSN]",
-		Short: "End the journal earlier, and say what that loses",
+		Use:   "truncate --dir DIR [--at LSN | --partition T-P --offset N]",
+		Short: "End the journal or a partition earlier, and say what that loses",
 		Long: `Plan to end a log earlier. Without a target the journal ends at its first torn or undecided byte.
 
 --at LSN ends the journal before that frame. No partition log is touched: what a checkpoint counts there stays, and what is
-held nowhere else on this node is lost. Nothing is ever appended behind a cut: it is recorded as a range, and the journal
-goes on above every LSN that was seen.
+held nowhere else on this node is lost.
 
-A cut below what was promised to be durable needs --accept-loss N, N being the number of records that the plan says.
+--partition T-P --offset N ends one partition before the batch that holds the offset: its log files, indexes, epochs and
+producer snapshots are cut, the journal says so, and no other partition is touched. For __consumer_offsets the plan lists the
+committed offsets that are lost.
+
+Nothing is ever appended behind a cut: it is recorded as a range, and the journal
+goes on above every LSN that was seen. A cut below what was promised to be durable needs --accept-loss N, N being the number of records that the plan says.
 
 Exit codes: 0 planned or done, 5 the node is running, 7 refused without --accept-loss, 8 stale, 9 no space.`,
 		Example: `  chronik wal truncate --dir ./chronik-data
   chronik wal truncate --dir ./chronik-data --at 1200
-  chronik wal truncate --dir ./chronik-data --at 1200 --apply --accept-loss 40`,
+  chronik wal truncate --dir ./chronik-data --at 1200 --apply --accept-loss 40
+  chronik wal truncate --dir ./chronik-data --partition orders-0 --offset 5000`,
 		Args: cobra.NoArgs,
 	}
 	cmd.Flags().Uint64Var(&o.at, "at", 0, "end the journal before this `LSN`")
-	return a.repairVerb(cmd, func(d *repair.Draft) error {
-		if cmd.Flags().Changed("at") {
-			return repair.TruncateJournal(d, wal.LSN(o.at))
+	cmd.Flags().StringVar(&o.partition, "partition", "", "cut this partition: `TOPIC-NUMBER`")
+	cmd.Flags().Int64Var(&o.offset, "offset", 0, "the first offset that goes")
+	cmd.MarkFlagsRequiredTogether("partition", "offset")
+	cmd.MarkFlagsMutuallyExclusive("at", "partition")
+	return a.repairVerb(cmd, func(d *repair.Draft) error { return o.plan(cmd, d) })
+}
+
+func (o *walTruncateOptions) plan(cmd *cobra.Command, d *repair.Draft) error {
+	switch {
+	case cmd.Flags().Changed("at"):
+		return repair.TruncateJournal(d, wal.LSN(o.at))
+	case cmd.Flags().Changed("partition"):
+		i := strings.LastIndexByte(o.partition, '-')
+		number, err := strconv.ParseInt(o.partition[i+1:], 10, 32)
+		if i <= 0 || err != nil || number < 0 {
+			return usagef("--partition %s is none; write TOPIC-NUMBER, as in orders-0", o.partition)
 		}
-		return repair.TruncateTail(d)
-	})
+		return repair.TruncatePartition(d, o.partition[:i], int32(number), o.offset)
+	}
+	return repair.TruncateTail(d)
 }
