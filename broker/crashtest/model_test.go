@@ -93,6 +93,7 @@ type history struct {
 	id      partition.Identity
 	settled state
 	flight  []*event
+	retains bool // retention runs: it may have moved the log start, and has not said yet where to
 }
 
 // model is what a world was asked and what it promised. It may be used from several goroutines.
@@ -194,7 +195,7 @@ func (m *model) now(clone func()) moment {
 	defer m.mu.Unlock()
 	out := make(moment, len(m.histories))
 	for i, h := range m.histories {
-		out[i] = history{id: h.id, settled: h.settled, flight: slices.Clone(h.flight)}
+		out[i] = history{id: h.id, settled: h.settled, flight: slices.Clone(h.flight), retains: h.retains}
 		out[i].settled.batches = slices.Clip(h.settled.batches)
 	}
 	clone()
@@ -262,6 +263,9 @@ func (h *history) explain(got *seen) (int, state, error) {
 	s := h.settled
 	var why []string
 	for n := 0; ; n++ {
+		if h.retains && got != nil && got.start > s.start && got.start <= s.end {
+			s.start = got.start
+		}
 		d := s.differs(got)
 		if d == "" {
 			return n, s, nil

@@ -50,6 +50,7 @@ func draw(seed uint64) setup {
 	}
 	s.partition.SegmentBytes = 2048 << rng.IntN(5)
 	s.partition.IndexIntervalBytes = 512 << rng.IntN(4)
+	s.partition.RetentionBytes = int64(s.partition.SegmentBytes) * int64(2+rng.IntN(20))
 	return s
 }
 

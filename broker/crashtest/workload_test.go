@@ -30,9 +30,10 @@ type worker struct {
 	// full says that the disk is or was full in this life: requests may be refused, and the life may end with any error.
 	full atomic.Bool
 
-	open  []*client
-	ids   uint64 // topic ids and producer ids drawn
-	bytes int
+	open     []*client
+	retained int64  // times that retention moved a log start
+	ids      uint64 // producer ids drawn
+	bytes    int
 }
 
 // client is the driver's side of one partition.
@@ -88,10 +89,12 @@ func (w *worker) step() error {
 		return nil
 	case n < 91:
 		return w.drop(c)
-	case n < 92 && w.rng.IntN(2) == 0:
+	case n < 93:
+		return w.retain(c)
+	case n < 94 && w.rng.IntN(4) == 0:
 		w.fill()
 		return nil
-	case n < 95:
+	case n < 96:
 		return w.model.wait(0)
 	}
 	return w.node.checkpoints.Run()
@@ -111,8 +114,7 @@ func (w *worker) fill() {
 }
 
 func (w *worker) create() error {
-	w.ids++
-	h := &history{id: partition.Identity{Topic: fmt.Sprintf("t%d", w.rng.IntN(3)), Partition: int32(w.rng.IntN(2)), RaftIndex: w.ids}}
+	h := &history{id: partition.Identity{Topic: fmt.Sprintf("t%d", w.rng.IntN(3)), Partition: int32(w.rng.IntN(2)), RaftIndex: w.raft.settled.commit}}
 	for i := range h.id.ID {
 		h.id.ID[i] = byte(w.rng.Uint32())
 	}
@@ -286,7 +288,11 @@ func (w *worker) deleteRecords(c *client) error {
 	if err != nil || s.end == s.start {
 		return err
 	}
-	e := &event{kind: evDelete, to: s.start + w.rng.Int64N(s.end-s.start+1)}
+	return w.deleteBelow(c, s.start+w.rng.Int64N(s.end-s.start+1))
+}
+
+func (w *worker) deleteBelow(c *client, to int64) error {
+	e := &event{kind: evDelete, to: to}
 	w.model.ask(c.h, e)
 	answer := make(chan error, 1)
 	c.log.DeleteRecords(e.to, func(_ int64, err error) {
@@ -299,6 +305,25 @@ func (w *worker) deleteRecords(c *client) error {
 		answer <- err
 	})
 	return <-answer
+}
+
+// retain runs retention by size, and asks for the same log start again to hear when it is durable.
+func (w *worker) retain(c *client) error {
+	retains := func(on bool) {
+		w.model.mu.Lock()
+		defer w.model.mu.Unlock()
+		c.h.retains = on
+	}
+	retains(true)
+	to := c.log.Retain(w.node.now(), false)
+	if to < 0 {
+		retains(false)
+		return nil
+	}
+	w.retained++
+	w.model.ask(c.h, &event{kind: evDelete, to: to})
+	retains(false)
+	return w.deleteBelow(c, to)
 }
 
 // truncate cuts at a batch boundary, as a follower does. Producers start anew after it.
@@ -333,8 +358,7 @@ func (w *worker) drop(c *client) error {
 	}
 	e := &event{kind: evDrop}
 	w.model.ask(c.h, e)
-	w.ids++
-	dir, err := c.log.Drop(w.ids)
+	dir, err := c.log.Drop(w.raft.settled.commit)
 	if err != nil {
 		return err
 	}

@@ -21,12 +21,12 @@ import (
 type counts struct {
 	seeds, lives, steps, acks, saves      atomic.Int64
 	states, inner, again, torn, cleanings atomic.Int64
-	full                                  atomic.Int64 // lives that ended on a full disk
+	full, retained                        atomic.Int64 // lives that ended on a full disk; moves of a log start by retention
 }
 
 func (c *counts) String() string {
-	return fmt.Sprintf("%d crash states (%d inside recovery, %d after it, %d with a torn write); %d seeds, %d lives of a node, %d clean stops, %d ends on a full disk, %d requests, %d acknowledged, %d Raft saves",
-		c.states.Load(), c.inner.Load(), c.again.Load(), c.torn.Load(), c.seeds.Load(), c.lives.Load(), c.cleanings.Load(), c.full.Load(), c.steps.Load(),
+	return fmt.Sprintf("%d crash states (%d inside recovery, %d after it, %d with a torn write); %d seeds, %d lives of a node, %d clean stops, %d ends on a full disk, %d moves by retention, %d requests, %d acknowledged, %d Raft saves",
+		c.states.Load(), c.inner.Load(), c.again.Load(), c.torn.Load(), c.seeds.Load(), c.lives.Load(), c.cleanings.Load(), c.full.Load(), c.retained.Load(), c.steps.Load(),
 		c.acks.Load(), c.saves.Load())
 }
 
@@ -131,6 +131,8 @@ func (w *world) live(steps int) error {
 		n.halt()
 	}
 	w.counts.acks.Add(int64(model.acks))
+	w.counts.retained.Add(w.worker.retained)
+	w.worker.retained = 0
 	w.counts.saves.Add(int64(raft.saves))
 	model.acks, model.stopped, raft.saves = 0, nil, 0
 	w.disk = next
