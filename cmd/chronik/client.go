@@ -161,6 +161,8 @@ func (s *session) next(err error) string {
 		return "'chronik cluster describe' counts the brokers"
 	case errors.Is(err, kerr.NonEmptyGroup), errors.Is(err, kerr.UnknownMemberID):
 		return "stop its consumers first; 'chronik group describe' names them"
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
+		return "the topic's max.message.bytes bounds it; 'chronik topic alter' changes that"
 	case errors.As(err, &unreachable):
 		return "compare advertised.listeners with 'chronik cluster describe'"
 	case exitCode(err) == exitTimeout:

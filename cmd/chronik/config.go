@@ -267,12 +267,12 @@ type settingTotals struct {
 
 func newConfigList(a *app) *cobra.Command {
 	o := &clientOptions{}
-	var start bool
+	var start, internal bool
 	cmd := &cobra.Command{
 		Use:   "list [topic | broker | cluster]",
 		Short: "List every setting that somebody changed, of all topics and brokers",
 		Long: `List what differs from the defaults because somebody set it while the cluster ran: of topics, of single brokers, of the cluster.
---start adds what the brokers were started with.`,
+--start adds what the brokers were started with, --internal the topics that the brokers keep for themselves.`,
 		Example:   "  chronik config list\n  chronik config list topic -o ndjson",
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []cobra.Completion{"topic", "broker", "cluster"},
@@ -286,13 +286,14 @@ func newConfigList(a *app) *cobra.Command {
 			if len(args) > 0 {
 				only = args[0]
 			}
-			all, err := s.ownedSettings(only, start)
+			all, err := s.ownedSettings(only, start, internal)
 			if err != nil {
 				return err
 			}
 			return a.listSettings(all)
 		},
 	}
+	cmd.Flags().BoolVar(&internal, "internal", false, "also of the brokers' own topics")
 	cmd.Flags().BoolVar(&start, "start", false, "also what brokers were started with: file, environment, flags")
 	o.flags(cmd)
 	a.formatFlag(cmd)
@@ -300,7 +301,7 @@ func newConfigList(a *app) *cobra.Command {
 }
 
 // ownedSettings asks all targets of a kind, or of all kinds with "".
-func (s *session) ownedSettings(only string, start bool) ([]ownedSetting, error) {
+func (s *session) ownedSettings(only string, start, internal bool) ([]ownedSetting, error) {
 	meta, err := s.admin.Metadata(s.ctx)
 	if err != nil {
 		return nil, s.failed("list topics and brokers", err)
@@ -308,6 +309,9 @@ func (s *session) ownedSettings(only string, start bool) ([]ownedSetting, error)
 	targets := []configTarget{{kind: brokerConfig}}
 	for _, b := range meta.Brokers {
 		targets = append(targets, configTarget{brokerConfig, strconv.Itoa(int(b.NodeID))})
+	}
+	if !internal {
+		meta.Topics.FilterInternal()
 	}
 	for _, t := range meta.Topics.Sorted() {
 		targets = append(targets, configTarget{topicConfig, t.Topic})

@@ -81,7 +81,7 @@ Every command is marked read-only or with what it changes. Exit codes: chronik h
 		&cobra.Group{ID: groupRecover, Title: "Offline recovery:"},
 	)
 	root.AddCommand(newServe(a), newVersion(a), newWal(a), newRaft(a), newRepair(a), newExitCodes(), newPackaging())
-	root.AddCommand(newCluster(a), newTopic(a), newConfig(a), newGroup(a))
+	root.AddCommand(newCluster(a), newTopic(a), newConfig(a), newGroup(a), newProduce(a), newConsume(a))
 	a.noteBegin(root)
 	return root
 }

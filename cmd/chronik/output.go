@@ -109,6 +109,9 @@ func (p *printer) Item(item any) error {
 	return err
 }
 
+// Flush writes what a reader could wait for.
+func (p *printer) Flush() error { return p.w.Flush() }
+
 // Close writes the summary and flushes. A nil summary is left out.
 func (p *printer) Close(summary any) error {
 	if p.items == 0 {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -45,6 +46,7 @@ func TestMain(m *testing.M) {
 //	same-tree DIR           fails if one has changed since
 //	plan FILE               $ID and $LOSS are those of a plan
 //	half DIR ID             makes a repair one that was interrupted
+//	waitfor GROUP           until GROUP has a stable member
 //	get PATH CODE TEXT      the admin endpoint answers CODE and TEXT
 func TestScripts(t *testing.T) {
 	testscript.Run(t, scriptParams("testdata/script"))
@@ -56,7 +58,7 @@ func scriptParams(dir string) testscript.Params {
 		Setup: func(env *testscript.Env) error { env.Values["node"] = &testNode{}; return nil },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "start": cmdStart, "shutdown": cmdShutdown, "crash": cmdCrash, "produce": cmdProduce, "consume": cmdConsume,
-			"flip": cmdFlip, "put": cmdPut, "tear": cmdTear, "rot": cmdRot, "newer": cmdNewer, "resize": cmdResize, "get": cmdGet,
+			"flip": cmdFlip, "put": cmdPut, "tear": cmdTear, "rot": cmdRot, "newer": cmdNewer, "resize": cmdResize, "get": cmdGet, "waitfor": cmdWaitFor,
 			"snap-tree": cmdSnapTree, "same-tree": cmdSameTree,
 			"plan": cmdPlan, "half": cmdHalf,
 		},
@@ -187,6 +189,25 @@ func cmdConsume(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Fatalf("offset %d of %s: %q, want %q", r.Offset, topic, r.Value, want)
 			}
 		})
+	}
+}
+
+func cmdWaitFor(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: waitfor GROUP")
+	}
+	client, err := kadm.NewOptClient(kgo.SeedBrokers(ts.Getenv("KAFKA")))
+	ts.Check(err)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), clientTimeout)
+	defer cancel()
+	for {
+		groups, err := client.DescribeGroups(ctx, args[0])
+		ts.Check(err)
+		if groups[args[0]].State == "Stable" {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -185,6 +185,7 @@ func (s *session) topics(names ...string) (kadm.TopicDetails, error) {
 func (s *session) noTopic(name string) error {
 	next := "'chronik topic list' shows what there is"
 	if all, err := s.admin.ListTopicsWithInternal(s.ctx); err == nil {
+		delete(all, name) // the client remembers what it was asked for
 		if like := similar(name, all.Names()); like != "" {
 			next = fmt.Sprintf("did you mean %s? 'chronik topic list' shows all", like)
 		}
