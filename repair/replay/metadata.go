@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	"go.etcd.io/raft/v3/raftpb"
 
@@ -69,4 +70,41 @@ func rebuildMetadata(fsys vfs.FS, dir string, id datadir.Identity) (_ *metadata.
 	}
 	m.Hash, m.Topics = fmt.Sprintf("%016x", state.Hash()), len(state.Image().Topics)
 	return state.Image(), m, nil
+}
+
+// metadataOf rebuilds a source's metadata on a disk in memory, so that the source is only read.
+func (s *source) metadataOf() (*metadata.Image, error) {
+	mem := vfs.NewMem(1)
+	const root = "/copy"
+	if err := s.copyTree(mem, filepath.Join(s.dir, datadir.RaftDir), filepath.Join(root, datadir.RaftDir)); err != nil {
+		return nil, err
+	}
+	image, _, err := rebuildMetadata(mem, root, s.id)
+	return image, err
+}
+
+// copyTree copies a small directory into memory.
+func (s *source) copyTree(to vfs.FS, from, name string) error {
+	if err := vfs.MkdirAll(to, name); err != nil {
+		return err
+	}
+	entries, err := s.fs.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		source, target := filepath.Join(from, e.Name()), filepath.Join(name, e.Name())
+		if e.IsDir() {
+			err = s.copyTree(to, source, target)
+		} else if !strings.HasSuffix(e.Name(), vfs.TempSuffix) {
+			var data []byte
+			if data, err = vfs.ReadFile(s.fs, source, raftlog.MaxSnapshot); err == nil {
+				err = vfs.WriteFile(to, target, data)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

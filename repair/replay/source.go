@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
+	"time"
 
 	"chronik.dev/chronik/broker/batch"
 	"chronik.dev/chronik/broker/datadir"
@@ -30,6 +32,7 @@ type source struct {
 	parts    []*sourcePart // in the order of names
 	lost     []Loss
 	progress func(bytes int64)
+	locking  sync.Mutex // one test of the lock at a time
 }
 
 // sourcePart is one partition: files first, then what the journal has behind them.
@@ -122,13 +125,26 @@ func (s *source) judge() {
 	}
 }
 
+// lockTries and lockPause tell a node from another tool that tests the lock in the same moment.
+const (
+	lockTries = 10
+	lockPause = 20 * time.Millisecond
+)
+
 // stillFree fails with ErrStarted if a node runs on the directory by now.
 func (s *source) stillFree() error {
-	running, err := datadir.Running(s.fs, s.dir)
-	if err == nil && running {
-		err = fmt.Errorf("%s: %w; stop it and run the command again", s.dir, ErrStarted)
+	s.locking.Lock()
+	defer s.locking.Unlock()
+	for try := 1; ; try++ {
+		running, err := datadir.Running(s.fs, s.dir)
+		switch {
+		case err != nil || !running:
+			return err
+		case try == lockTries:
+			return fmt.Errorf("%s: %w; stop it and run the command again", s.dir, ErrStarted)
+		}
+		time.Sleep(lockPause)
 	}
-	return err
 }
 
 // logBytes is the size of the partition logs up to the checkpoint.
