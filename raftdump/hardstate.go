@@ -6,6 +6,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 
+	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/raftlog"
 	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/wal"
@@ -83,6 +84,13 @@ func (d *Dir) HardState() (*HardState, error) {
 	}
 	if report.Damage != nil {
 		h.Why = append(h.Why, fmt.Sprintf("a node would not start on it: %s; lost: %s", report.Damage.Reason, report.Damage.Lost))
+		switch {
+		case s.several():
+			h.Why = append(h.Why, "in a group of several this member could vote twice; it rejoins as a learner, with an empty raft/ and under a new member id")
+			h.Next = "chronik raft verify " + datadir.Quote(d.Path)
+		case d.Root != "":
+			h.Next = "chronik " + verbRepair + " " + datadir.Quote(d.Root)
+		}
 		return h, d.started()
 	}
 	h.Counts = &EffectiveState{Term: report.Term, Vote: report.Vote, Commit: report.Commit}

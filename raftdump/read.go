@@ -152,6 +152,9 @@ func (s *state) mark() {
 	}
 }
 
+// several says whether the group is known to have other members.
+func (s *state) several() bool { return s.newest != nil && len(members(s.newest.ConfState)) > 1 }
+
 // log returns the entries that are part of the log, intact or damaged, by index.
 func (s *state) log() []*stored {
 	var out []*stored

@@ -113,8 +113,21 @@ func (v *verifier) run(deep bool) error {
 		v.report(Finding{Verdict: wal.Corrupt, File: v.refuse.File, Offset: max(v.refuse.Offset, 0), Length: d.size(v.refuse.File), Record: "Raft state",
 			Reason: string(RuleStart), Evidence: v.refuse.Reason, Lost: v.refuse.Lost})
 	}
+	v.lead()
 	v.summarise(report)
 	return nil
+}
+
+// lead names the repair for what keeps a node from starting, where there is one: in a group of one.
+func (v *verifier) lead() {
+	if v.d.Root == "" || v.s.several() {
+		return
+	}
+	for i := range v.found {
+		if f := &v.found[i]; f.Verdict == wal.Corrupt && (f.Log == nil || f.Log.Loses()) {
+			f.Verb = verbRepair
+		}
+	}
 }
 
 func (v *verifier) summarise(report *raftlog.Report) {
@@ -174,6 +187,7 @@ const (
 	verbHardState = "raft hardstate"
 	verbSnapshots = "raft snapshot list"
 	verbDamaged   = "raft dump --damaged"
+	verbRepair    = "raft hardstate repair --dir"
 )
 
 // verbEntries shows the entries around an index.

@@ -118,14 +118,7 @@ func (t *Target) dumpable(file string) string {
 }
 
 // quote makes a path safe to paste into a shell.
-func quote(path string) string {
-	if path != "" && !strings.ContainsFunc(path, func(r rune) bool {
-		return !strings.ContainsRune("/._-+:@%,=", r) && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
-	}) {
-		return path
-	}
-	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
-}
+func quote(path string) string { return datadir.Quote(path) }
 
 // rank orders verdicts by gravity as exit codes do: an unknown version forbids any judgement, then I/O error, corrupt, undecided, torn.
 func rank(v wal.Verdict) int {

@@ -214,6 +214,25 @@ func Create(fsys vfs.FS, base string, kind [4]byte, version uint16, id [16]byte,
 	return f, nil
 }
 
+// Replace makes body the state under a sequence number, whatever the files held before. It is for package repair: whoever else writes loads first.
+func Replace(fsys vfs.FS, base string, kind [4]byte, version uint16, id [16]byte, sequence uint64, body []byte) (*File, error) {
+	f := &File{fsys: fsys, base: base, header: header{kind: kind, version: version, id: id, seq: sequence - 1}, synced: true}
+	for i := range f.copies {
+		f.copies[i] = Copy{Name: f.name(i), State: Corrupt}
+		ok, err := vfs.Exists(fsys, f.name(i))
+		if err != nil {
+			return nil, fmt.Errorf("replace %s: %w", base, err)
+		}
+		if !ok {
+			f.copies[i].State = Missing
+		}
+	}
+	if err := f.Store(body); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
 // Body returns the state. The caller does not change it.
 func (f *File) Body() []byte { return f.body }
 

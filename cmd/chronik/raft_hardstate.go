@@ -9,6 +9,7 @@ import (
 
 	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/raftdump"
+	"chronik.dev/chronik/repair"
 )
 
 type raftHardStateOptions struct {
@@ -29,7 +30,29 @@ groups repeat it. Which of them a start would use is said, and why.`,
 	}
 	o.flags(cmd)
 	a.formatFlag(cmd)
+	cmd.AddCommand(newHardStateRepair(a))
 	return marked(cmd, readOnly)
+}
+
+func newHardStateRepair(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "repair --dir DIR",
+		Short: "Give a group of one a start again when its Raft state is damaged, and say what is lost",
+		Long: `Plan new Raft state for a node that is alone in its metadata group and does not start because of what 'chronik raft verify' found. HardState
+gets a term above every term seen, no vote, and as commit index what log, snapshots and journal prove; the term never falls.
+
+If only HardState is bad, nothing else is changed and nothing is lost. If the log or the snapshots are bad too, a new snapshot of everything that
+they still give takes their place. Entries that are lost are named; that needs --accept-loss N. Topics that the journal knows are kept, without
+their configuration.
+
+In a group of several this is refused: a member that forgot its vote could elect a second leader. It rejoins as a learner instead.
+
+Exit codes: 0 planned, done, or nothing to do; 5 the node is running; 7 refused; 8 stale; 9 no space.`,
+		Example: `  chronik raft hardstate repair --dir ./chronik-data
+  chronik raft hardstate repair --dir ./chronik-data --apply`,
+		Args: cobra.NoArgs,
+	}
+	return a.repairVerb(cmd, repair.HardState)
 }
 
 func (o *raftHardStateOptions) run(a *app, path string) error {

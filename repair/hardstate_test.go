@@ -1,0 +1,195 @@
+package repair
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/raftlog"
+	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/raftdump"
+)
+
+// raftNode is a killed node with two topics of its own, and what its raft/ was before the second was created.
+func raftNode(t *testing.T) (left *vfs.Mem, early map[string][]byte, all []string) {
+	t.Helper()
+	n := startNode(t, vfs.NewMem(1))
+	n.create("a", 1)
+	n.produce("a", 0, 3, "a")
+	n.stop()
+	early = raftFiles(t, n.fs)
+	n = startNode(t, n.fs)
+	n.create("b", 2, "retention.ms=1000000")
+	n.produce("b", 1, 4, "b")
+	n.stop()
+	n = startNode(t, n.fs)
+	n.produce("a", 0, 1, "a") // in its third leader epoch
+	all = n.read("b", 1)
+	return n.kill(), early, all
+}
+
+func raftFiles(t *testing.T, fs *vfs.Mem) map[string][]byte {
+	t.Helper()
+	files := map[string][]byte{}
+	for _, name := range fs.Files() {
+		if strings.HasPrefix(name, filepath.Join(root, datadir.RaftDir)+"/") {
+			b, err := fs.Bytes(name)
+			must(t, err)
+			files[name] = b
+		}
+	}
+	return files
+}
+
+func putRaft(t *testing.T, fs *vfs.Mem, files map[string][]byte, match string) {
+	t.Helper()
+	for name, b := range files {
+		if strings.Contains(name, match) {
+			must(t, fs.SetBytes(name, b))
+		}
+	}
+}
+
+func raftReport(t *testing.T, fs vfs.FS) *raftlog.Report {
+	t.Helper()
+	info, err := datadir.Inspect(fs, root)
+	must(t, err)
+	r, err := raftlog.Inspect(raftlog.Options{FS: fs, Dir: filepath.Join(root, datadir.RaftDir), DirID: info.Identity.DirectoryID})
+	must(t, err)
+	return r
+}
+
+// seenTerm is the highest term that anything in raft/ names.
+func seenTerm(t *testing.T, fs vfs.FS) uint64 {
+	t.Helper()
+	h, err := (&raftdump.Dir{FS: fs, Path: filepath.Join(root, datadir.RaftDir), Root: root}).HardState()
+	must(t, err)
+	return h.LastTerm
+}
+
+// TestHardState damages raft/ in every way that stops a node. After the repair the node starts, has every topic and record, and what is lost was
+// said before.
+func TestHardState(t *testing.T) {
+	left, early, all := raftNode(t)
+	segment := ""
+	for name := range raftFiles(t, left) {
+		if strings.HasSuffix(name, "000000002.wal") {
+			segment = name
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		damage func(*vfs.Mem)
+		lost   int64
+		keeps  bool // the log stays
+		says   string
+	}{
+		{"both copies damaged", func(m *vfs.Mem) {
+			must(t, m.Flip(root+"/raft/hardstate.0", 60, 1))
+			must(t, m.Flip(root+"/raft/hardstate.1", 70, 1))
+		}, 0, true, "log and snapshots stay"},
+		{"both copies gone", func(m *vfs.Mem) {
+			must(t, m.Remove(root+"/raft/hardstate.0"))
+			must(t, m.Remove(root+"/raft/hardstate.1"))
+		}, 0, true, "log and snapshots stay"},
+		{"both copies rolled back", func(m *vfs.Mem) { putRaft(t, m, early, "hardstate") }, 0, true, "log and snapshots stay"},
+		{"a segment is lost", func(m *vfs.Mem) { must(t, m.Remove(segment)) }, 3, false, "topic b "},
+		{"the only snapshot is torn", func(m *vfs.Mem) {
+			for name, b := range raftFiles(t, m) {
+				if strings.HasSuffix(name, ".snap") {
+					must(t, m.SetBytes(name, b[:60]))
+				}
+			}
+		}, 0, false, "of the founding and"},
+		{"all of raft/ is from before", func(m *vfs.Mem) {
+			for name := range raftFiles(t, m) {
+				must(t, m.Remove(name))
+			}
+			for name, b := range early {
+				must(t, vfs.WriteFile(m, name, b))
+			}
+		}, 3, false, "topic b "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := left.Kill()
+			c.damage(m)
+			term := seenTerm(t, m)
+			p, n := repaired(t, m, HardState)
+			if p.LossTotal != c.lost || (len(p.NeedsAccept) > 0) != (c.lost > 0) {
+				t.Errorf("the plan loses %d entries (%+v), needs %q; %d expected", p.LossTotal, p.Loss, p.NeedsAccept, c.lost)
+			}
+			text := strings.Join(p.Summary, "\n")
+			if !strings.Contains(text, c.says) || strings.Contains(text, "stay") != c.keeps {
+				t.Errorf("the plan says\n%s", text)
+			}
+			if r := n.b.Raft(); r.Recovered.Term <= term || r.Recovered.Vote != 0 || r.Term <= r.Recovered.Term {
+				t.Errorf("started with %+v; the highest term seen was %d", r.Recovered, term)
+			}
+			if got := n.read("b", 1); !slices.Equal(got, all) {
+				t.Errorf("%d records of b are served, %d expected", len(got), len(all))
+			}
+			for _, topic := range []string{"a", "b"} {
+				if in, at := n.b.Image().Topics[topic].Partitions[0].LeaderEpoch, n.log(topic, 0).LeaderEpoch(); in != at {
+					t.Errorf("%s: leader epoch %d in the metadata, %d in the log: clients would be fenced", topic, in, at)
+				}
+			}
+			n.produce("b", 0, 2, "after")
+			n.produce("a", 0, 2, "after")
+			m = n.kill()
+			mustVerify(t, m)
+			n = startNode(t, m)
+			if got := n.read("b", 0); len(got) != 4 {
+				t.Errorf("%d records of b-0 after a restart, 4 expected", len(got))
+			}
+			if image := n.b.Image(); len(image.Topics) != 2 {
+				t.Errorf("topics %v", image.Topics)
+			}
+		})
+	}
+}
+
+// TestHardStateSound has nothing to repair.
+func TestHardStateSound(t *testing.T) {
+	left, _, _ := raftNode(t)
+	if _, err := New(Options{FS: left, Dir: root, Verb: "raft hardstate repair"}, HardState); !errors.Is(err, ErrNothing) {
+		t.Fatalf("a sound directory: %v", err)
+	}
+	must(t, left.Flip(root+"/raft/hardstate.0", 60, 1))
+	if _, err := New(Options{FS: left, Dir: root, Verb: "raft hardstate repair"}, HardState); !errors.Is(err, ErrNothing) {
+		t.Fatalf("one good copy: %v", err)
+	}
+	if r := raftReport(t, left); r.Damage != nil {
+		t.Fatal(r.Damage)
+	}
+}
+
+// TestHardStateOfSeveral refuses: a member that forgot its vote could elect a second leader.
+func TestHardStateOfSeveral(t *testing.T) {
+	left, _, _ := raftNode(t)
+	info, err := datadir.Inspect(left, root)
+	must(t, err)
+	dir := &raftdump.Dir{FS: left, Path: filepath.Join(root, datadir.RaftDir), Root: root}
+	r, err := dir.Remains()
+	must(t, err)
+	data, err := r.State.Snapshot()
+	must(t, err)
+	snap := &raftpb.Snapshot{Data: data, Metadata: &raftpb.SnapshotMetadata{
+		ConfState: &raftpb.ConfState{Voters: []uint64{info.Identity.MemberID, 7}}, Index: new(r.Last), Term: new(r.Term)}}
+	must(t, raftlog.Rebuild(r.Options, snap, &raftpb.HardState{Term: new(r.Term), Vote: new(uint64(7)), Commit: new(r.Last)}, 9))
+	if r := raftReport(t, left); r.Damage != nil || r.Vote != 7 {
+		t.Fatalf("the group of two: %+v", r)
+	}
+	must(t, left.Flip(root+"/raft/hardstate.0", 60, 1))
+	must(t, left.Flip(root+"/raft/hardstate.1", 60, 1))
+	old := treeHash(t, left)
+	_, err = New(Options{FS: left, Dir: root, Verb: "raft hardstate repair"}, HardState)
+	wantIs(t, err, ErrRefused, "rejoin as a learner")
+	if treeHash(t, left) != old {
+		t.Fatal("a refusal changed the directory")
+	}
+}
