@@ -144,12 +144,14 @@ func (s *session) explained(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		return &exitError{code: exitTimeout, err: fmt.Errorf("no answer from %s in time", s.address)}
 	}
+	if code, bare := err.(*kerr.Error); bare { // a wrapped one has words of its own around it
+		return &messageError{code: code, message: strings.TrimRight(code.Description, ". ")}
+	}
 	return err
 }
 
 // next is what to do about an error, where there is something general to say.
 func (s *session) next(err error) string {
-	var unreachable *net.OpError
 	switch {
 	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
 		return "'chronik topic list' shows what there is"
@@ -163,7 +165,7 @@ func (s *session) next(err error) string {
 		return "stop its consumers first; 'chronik group describe' names them"
 	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
 		return "the topic's max.message.bytes bounds it; 'chronik topic alter' changes that"
-	case errors.As(err, &unreachable):
+	case exitCode(err) == exitUnreachable:
 		return "compare advertised.listeners with 'chronik cluster describe'"
 	case exitCode(err) == exitTimeout:
 		return "look at the broker's log, or wait longer with --timeout"

@@ -281,12 +281,8 @@ func releaseOf(has *kversion.Versions) string {
 }
 
 func (b brokerLine) cells() []string {
-	size := "?"
-	if b.Bytes != nil {
-		size = bytesText(*b.Bytes)
-	}
 	return []string{
 		strconv.Itoa(int(b.ID)), fmt.Sprintf("%s:%d", b.Host, b.Port), orDash(b.Rack), map[bool]string{true: "yes", false: "no"}[b.Answers],
-		strconv.Itoa(b.Leads), strconv.Itoa(b.Replicas), size, orDash(b.Speaks),
+		strconv.Itoa(b.Leads), strconv.Itoa(b.Replicas), sizeText(b.Bytes), orDash(b.Speaks),
 	}
 }

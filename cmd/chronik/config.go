@@ -116,7 +116,7 @@ func (c configLine) text() string {
 	case c.Sensitive:
 		return "(withheld)"
 	case c.Value == nil:
-		return ""
+		return "(unset)"
 	}
 	return *c.Value
 }

@@ -257,7 +257,7 @@ func (c changedSetting) text(w io.Writer) error {
 		line = fmt.Sprintf("%s: %s=%s", c.target, c.Key, *c.Value)
 	}
 	if c.Before != nil {
-		line += fmt.Sprintf(" (was %s, from %s)", orDash(c.Before.text()), c.Before.Source)
+		line += fmt.Sprintf(" (was %s, from %s)", c.Before.text(), c.Before.Source)
 	}
 	if c.DryRun {
 		line = "valid, not done: " + line

@@ -85,9 +85,9 @@ func (o *consumeOptions) run(a *app, cmd *cobra.Command, topic string) error {
 	}
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	outage := &outage{a: a}
+	trouble := &outage{a: a}
 	opts := []kgo.Opt{
-		kgo.KeepControlRecords(), kgo.FetchIsolationLevel(kgo.ReadUncommitted()), kgo.WithHooks(outage), kgo.FetchMaxWait(time.Second),
+		kgo.KeepControlRecords(), kgo.FetchIsolationLevel(kgo.ReadUncommitted()), kgo.WithHooks(trouble), kgo.FetchMaxWait(time.Second),
 	}
 	committed := o.isolation == "committed"
 	if committed {
@@ -102,7 +102,8 @@ func (o *consumeOptions) run(a *app, cmd *cobra.Command, topic string) error {
 	if err != nil {
 		return err
 	}
-	c := &consumption{o: o, topic: topic, next: begin, end: map[int32]int64{}, outage: outage}
+	trouble.begin()
+	c := &consumption{o: o, topic: topic, next: begin, end: map[int32]int64{}, outage: trouble}
 	for p, b := range begin {
 		c.end[p] = b.end
 	}

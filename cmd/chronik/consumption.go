@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -193,46 +191,4 @@ func (c *consumption) timedOut(address string) error {
 	}
 	return &exitError{code: exitTimeout, err: fmt.Errorf("%s came from %s within %v: %s; look at the broker's log, or wait longer with --timeout",
 		cause, address, c.o.idle, what)}
-}
-
-// outage tells a person that a broker went away: the client library keeps trying in silence.
-type outage struct {
-	a    *app
-	mu   sync.Mutex
-	down map[string]string // what is said of an address
-}
-
-// OnBrokerConnect is told of every attempt.
-func (o *outage) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	address := fmt.Sprintf("%s:%d", b.Host, b.Port)
-	if err == nil {
-		if o.down[address] != "" {
-			fmt.Fprintf(o.a.err, "%s answers again\n", address)
-		}
-		delete(o.down, address)
-		return
-	}
-	if o.down == nil {
-		o.down = map[string]string{}
-	}
-	var dial *net.OpError
-	if errors.As(err, &dial) {
-		err = dial.Err
-	}
-	if o.down[address] == "" && !errors.Is(err, context.Canceled) {
-		o.down[address] = fmt.Sprintf("%s does not answer (%v)", address, err)
-		fmt.Fprintf(o.a.err, "%s; trying again\n", o.down[address])
-	}
-}
-
-// current is what is wrong now, empty for nothing.
-func (o *outage) current() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, text := range o.down {
-		return text
-	}
-	return ""
 }

@@ -95,11 +95,13 @@ func (o *produceOptions) run(a *app, cmd *cobra.Command, topic string, values []
 	defer closeInput()
 	ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	s, err := o.connect(ctx, opts...)
+	trouble := &outage{a: a}
+	s, err := o.connect(ctx, append(opts, kgo.WithHooks(trouble))...)
 	if err != nil {
 		return err
 	}
 	defer s.close()
+	trouble.begin()
 	have := 0
 	if !o.auto {
 		o.maxBatch = s.batchLimit(topic)

@@ -50,6 +50,7 @@ func (p *production) run(reading context.Context, release func(), in recordSourc
 	lines := make(chan lineRead, 256)
 	go readLines(reading, in, lines)
 	var drained <-chan time.Time
+	gaveUp := sending.Done()
 	for more := true; more; {
 		select {
 		case l, ok := <-lines:
@@ -62,8 +63,11 @@ func (p *production) run(reading context.Context, release func(), in recordSourc
 			p.mu.Lock()
 			p.sum.NotSentMore, more = true, false
 			p.mu.Unlock()
-		case <-sending.Done():
-			more = false
+		case <-gaveUp:
+			p.mu.Lock()
+			p.stopped, gaveUp = true, nil
+			p.mu.Unlock()
+			drained = time.After(drainFor)
 		case <-reading.Done():
 			p.fail(0, context.Canceled, 0)
 			more = false
@@ -174,7 +178,7 @@ func (p *production) fail(line int64, err error, count int64) {
 	p.sum.Failed += count
 	p.stopped = p.stopped || !p.o.keepGoing
 	if first := p.sum.FirstFailure; first == nil || line > 0 && (first.Line == 0 || line < first.Line) {
-		p.sum.FirstFailure = &producedFailure{Line: line, Error: err.Error(), err: err}
+		p.sum.FirstFailure = &producedFailure{Line: line, Error: p.session.explained(err).Error(), err: err}
 	}
 }
 

@@ -33,8 +33,10 @@ type topicLine struct {
 	Internal        bool   `json:"internal"`
 	Partitions      int    `json:"partitions"`
 	Replication     int    `json:"replication_factor"`
-	Offline         int    `json:"offline"`          // partitions without a leader
-	UnderReplicated int    `json:"under_replicated"` // partitions with fewer in-sync replicas than replicas
+	Offline         int    `json:"offline"`           // partitions without a leader
+	UnderReplicated int    `json:"under_replicated"`  // partitions with fewer in-sync replicas than replicas
+	Records         *int64 `json:"records,omitempty"` // with --sizes: between start and end offsets
+	Bytes           *int64 `json:"bytes,omitempty"`   // with --sizes: on the disks of all replicas
 	Error           string `json:"error,omitempty"`
 }
 
@@ -48,13 +50,13 @@ type topicTotals struct {
 
 func newTopicList(a *app) *cobra.Command {
 	o := &clientOptions{}
-	var internal bool
+	var internal, sizes bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List topics with their partitions, replicas and health",
-		Long: `List topics with their partitions, replicas and health. Topics that the brokers keep for themselves are left out unless
---internal is given.`,
-		Example: "  chronik topic list\n  chronik topic list -o ndjson --internal",
+		Long: `List topics with their partitions, replicas and health, and with --sizes what they hold. Topics that the brokers keep for
+themselves are left out unless --internal is given.`,
+		Example: "  chronik topic list --sizes\n  chronik topic list -o ndjson --internal",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := o.connect(cmd.Context())
@@ -69,26 +71,60 @@ func newTopicList(a *app) *cobra.Command {
 			if !internal {
 				all.FilterInternal()
 			}
-			return a.listTopics(all)
+			lines := make([]topicLine, 0, len(all))
+			for _, d := range all.Sorted() {
+				lines = append(lines, topicLineOf(d))
+			}
+			if sizes && len(lines) > 0 {
+				if err := s.addSizes(lines, all); err != nil {
+					return err
+				}
+			}
+			return a.listTopics(lines, sizes)
 		},
 	}
+	cmd.Flags().BoolVar(&sizes, "sizes", false, "also records and bytes")
 	cmd.Flags().BoolVar(&internal, "internal", false, "also the brokers' own topics")
 	o.flags(cmd)
 	a.formatFlag(cmd)
 	return marked(cmd, readOnly)
 }
 
-func (a *app) listTopics(all kadm.TopicDetails) error {
-	p := a.newPrinter("topic-list", &tabular[topicLine, topicTotals]{
+// addSizes asks for offsets and log directories, once for all topics.
+func (s *session) addSizes(lines []topicLine, all kadm.TopicDetails) error {
+	found, err := s.locate(place{kind: atEnd}, false, all.Names()...)
+	if err != nil {
+		return err
+	}
+	disks := s.sizes(all.TopicsSet())
+	for i := range lines {
+		var records int64
+		for _, b := range found[lines[i].Topic] {
+			records += b.end - b.start
+		}
+		lines[i].Records = &records
+		lines[i].Bytes = disks.total(func(p placed) bool { return p.topic == lines[i].Topic }, holders(all[lines[i].Topic].Partitions)...)
+	}
+	return nil
+}
+
+func (a *app) listTopics(lines []topicLine, sizes bool) error {
+	rows := &tabular[topicLine, topicTotals]{
 		headers: []string{"topic", "partitions", "replicas", "state"},
 		row: func(t topicLine) []string {
 			return []string{t.Topic, strconv.Itoa(t.Partitions), strconv.Itoa(t.Replication), t.state()}
 		},
 		end: topicTotals.text,
-	})
+	}
+	if sizes {
+		rows.headers = []string{"topic", "partitions", "replicas", "records", "size", "state"}
+		rows.row = func(t topicLine) []string {
+			return []string{t.Topic, strconv.Itoa(t.Partitions), strconv.Itoa(t.Replication), offsetText(t.Records), sizeText(t.Bytes), t.state()}
+		}
+	}
+	p := a.newPrinter("topic-list", rows)
 	var sum topicTotals
-	for _, d := range all.Sorted() {
-		line := topicLineOf(d)
+	for _, line := range lines {
 		sum.Topics++
 		sum.Partitions += line.Partitions
 		sum.Offline += line.Offline

@@ -13,7 +13,7 @@ import (
 type topicInfo struct {
 	topicLine
 	Records int64           `json:"records"` // between start and end offsets of all partitions
-	Bytes   *int64          `json:"bytes"`   // on the disks of all replicas; null if no broker tells
+	Bytes   *int64          `json:"bytes"`   // on the disks of all replicas; null if a broker does not tell
 	Parts   []partitionInfo `json:"partition_list"`
 	Configs []configLine    `json:"configs"` // those of its own
 }
@@ -205,12 +205,8 @@ func (t *topicInfo) text(w io.Writer) error {
 	}
 	rows := &table{w: w, headers: []string{"partition", "leader", "epoch", "replicas", "in sync", "start", "end", "size"}}
 	for _, p := range t.Parts {
-		size := "?"
-		if p.Bytes != nil {
-			size = bytesText(*p.Bytes)
-		}
 		err := rows.Row(strconv.Itoa(int(p.Partition)), leaderText(p.Leader), strconv.Itoa(int(p.Epoch)), numbers(p.Replicas), numbers(p.ISR),
-			offsetText(p.Start), offsetText(p.End), size)
+			offsetText(p.Start), offsetText(p.End), sizeText(p.Bytes))
 		if err != nil {
 			return err
 		}
@@ -238,4 +234,11 @@ func offsetText(n *int64) string {
 		return "?"
 	}
 	return strconv.FormatInt(*n, 10)
+}
+
+func sizeText(n *int64) string {
+	if n == nil {
+		return "?"
+	}
+	return bytesText(*n)
 }
