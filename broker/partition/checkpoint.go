@@ -179,9 +179,9 @@ func (l *Log) dropBelow(logStart int64) {
 }
 
 // holdFrames copies the journal's frames of a stopped partition, which its files do not include, to evidence/, so that it holds the
-// journal no longer. io is held.
+// journal no longer. io is held. After a failed journal there is nothing to hold: the node ends, and the next one replays.
 func (l *Log) holdFrames(idle wal.LSN) (State, bool, error) {
-	if l.last.LSN == 0 || l.last.Held != 0 || l.env.Hold == nil {
+	if errors.Is(l.Stopped(), errJournal) || l.last.LSN == 0 || l.last.Held != 0 || l.env.Hold == nil {
 		return l.unchanged()
 	}
 	file, upTo, err := l.env.Hold(l.id, l.last.LSN, idle)

@@ -30,7 +30,7 @@ func (t *ticket) synced(err error) {
 		c.release()
 	}
 	if err != nil && !errors.Is(err, wal.ErrNoSpace) {
-		l.finish(fmt.Errorf("%s: %w: the journal failed: %w", l.name, ErrStopped, err))
+		l.finish(fmt.Errorf("%s: %w: %w: %w", l.name, ErrStopped, errJournal, err))
 		if t.settle != nil {
 			t.settle(err)
 		}

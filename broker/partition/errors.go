@@ -17,11 +17,14 @@ var (
 	ErrOffsetOutOfRange     = errors.New("offset is outside the log")                      // OFFSET_OUT_OF_RANGE
 	ErrFencedLeaderEpoch    = errors.New("leader epoch is older than the partition's")     // NOT_LEADER_OR_FOLLOWER
 	ErrInternalTopic        = errors.New("an internal topic is written by the node alone") // INVALID_TOPIC_EXCEPTION
-	ErrNoSpace              = errors.New("the disk is full")                               // KAFKA_STORAGE_ERROR
+	ErrNoSpace              = errors.New("no space on the disk, or no file descriptor")    // KAFKA_STORAGE_ERROR
 	ErrStopped              = errors.New("the partition is stopped")                       // KAFKA_STORAGE_ERROR
 	ErrDeleted              = errors.New("the partition is deleted")                       // UNKNOWN_TOPIC_OR_PARTITION
 	ErrClosed               = errors.New("the partition is closed")                        // NOT_LEADER_OR_FOLLOWER
 )
+
+// errJournal is why a log is stopped that is as good as before: its journal failed, and the node ends. It comes with ErrStopped.
+var errJournal = errors.New("the journal failed")
 
 // RecordError says which batch, and where a rule of single records was broken which records, of an append were refused.
 type RecordError struct {

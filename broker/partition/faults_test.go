@@ -309,3 +309,56 @@ func TestStopGivesMemoryBack(t *testing.T) {
 		t.Fatalf("%d bytes are still held", used)
 	}
 }
+
+// TestRollWithoutRoom: neither a full disk nor a process out of descriptors, at any file that a roll makes, stops the partition; the next flush
+// goes on.
+func TestRollWithoutRoom(t *testing.T) {
+	for _, cause := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE} {
+		for _, file := range []string{".snapshot", ".log", ".index", ".timeindex", "leader-epoch-checkpoint"} {
+			r := newRig(t)
+			disk := r.onFaulty()
+			cfg := DefaultConfig()
+			cfg.SegmentBytes = 300
+			l := r.create(cfg)
+			var want []string
+			for i := range 8 {
+				a := r.must(l, produce(1, fmt.Sprint("v", i), 7, 0, int32(i), r.now))
+				want = append(want, fmt.Sprintf("%d:v%d-0", a.Base, i))
+			}
+			disk.Inject(vfs.Fault{Op: vfs.OpCreate, Match: file, Err: cause})
+			if err := l.Flush(); !errors.Is(err, ErrNoSpace) || !errors.Is(err, cause) {
+				t.Fatalf("%v at %s: %v", cause, file, err)
+			}
+			if err := l.Flush(); err != nil {
+				t.Fatalf("after %v at %s: %v", cause, file, err)
+			}
+			if got := values(t, l); !slices.Equal(got, want) {
+				t.Fatalf("after %v at %s: %v", cause, file, got)
+			}
+		}
+	}
+}
+
+// TestFailedJournalHoldsNoPartition: a journal that fails ends the node, not its partitions: a checkpoint that is under way must not list
+// them as stopped, or they would still be after the restart.
+func TestFailedJournalHoldsNoPartition(t *testing.T) {
+	r := newRig(t)
+	r.connect(&fakeJournal{})
+	r.env.Hold = func(Identity, wal.LSN, wal.LSN) (string, wal.LSN, error) {
+		t.Error("frames were set aside")
+		return "evidence/held", 99, nil
+	}
+	l := r.create(DefaultConfig())
+	r.journal.sync(-1, nil)
+	st, ok, err := l.Checkpoint(r.journal.Synced())
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	got := make(chan error, 1)
+	l.Append(produce(1, "v", -1, -1, -1, r.now), AppendInfo{}, func(_ Appended, err error) { got <- err })
+	r.journal.sync(-1, errDisk)
+	<-got
+	if now, ok, err := l.Checkpoint(r.journal.Synced()); err != nil || !ok || now.Held != 0 || now.LSN != st.LSN {
+		t.Fatalf("%+v, %v, %v", now, ok, err)
+	}
+}

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
-	"syscall"
 
 	"chronik.dev/chronik/broker/segment"
+	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 )
 
@@ -36,8 +36,8 @@ type work struct {
 	active  *segment.Segment
 }
 
-// flush carries out everything synced up to the limit. io is held. A full disk is reported as ErrNoSpace and changes nothing; any other
-// failure stops the partition.
+// flush carries out everything synced up to the limit. io is held. A full disk, or a process out of descriptors, is reported as ErrNoSpace:
+// the next flush goes on from there. Any other failure stops the partition.
 func (l *Log) flush(to limit) error {
 	for {
 		l.mu.Lock()
@@ -52,7 +52,7 @@ func (l *Log) flush(to limit) error {
 		} else {
 			err = l.writeChunk(w)
 		}
-		if errors.Is(err, syscall.ENOSPC) {
+		if vfs.NoRoom(err) {
 			return fmt.Errorf("flush %s: %w: %w", l.name, ErrNoSpace, err)
 		}
 		if err != nil {
@@ -136,11 +136,11 @@ func (l *Log) rollFiles(w work) error {
 	if err := writeSnapshot(l.env.FS, l.dir, w.roll.base, w.roll.snapshot); err != nil {
 		return err
 	}
-	next, err := segment.Create(l.env.FS, l.dir, w.roll.base, w.roll.choices.options())
-	if err != nil {
+	if err := l.writeEpochs(w.roll.base); err != nil {
 		return err
 	}
-	if err := l.writeEpochs(w.roll.base); err != nil {
+	next, err := segment.Create(l.env.FS, l.dir, w.roll.base, w.roll.choices.options()) // last: it can be done once only
+	if err != nil {
 		return err
 	}
 	l.lastBlock = l.lastBlock[:0]

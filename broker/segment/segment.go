@@ -15,6 +15,7 @@
 package segment
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -80,7 +81,7 @@ func Create(fs vfs.FS, dir string, base int64, o Options) (*Segment, error) {
 		s.times, err = fs.OpenFile(s.path(TimeIndex), os.O_CREATE|os.O_TRUNC|os.O_RDWR)
 	}
 	if err != nil {
-		_ = s.Close()
+		err = errors.Join(err, s.Close(), fs.Remove(s.path(Log))) // so that it can be tried again
 		return nil, fmt.Errorf("create segment: %w", err)
 	}
 	s.loaded = true

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"syscall"
 )
 
 // Open flags of chronik's own, or'ed with those of package os.
@@ -26,6 +27,17 @@ var (
 	// ErrLocked says that another process holds the directory's lock.
 	ErrLocked = errors.New("locked by another process")
 )
+
+// NoRoom says that the host refused something for want of disk space, quota or file descriptors: nothing is damaged, and what was refused
+// can be tried again when there is room.
+func NoRoom(err error) bool {
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, full) {
+			return true
+		}
+	}
+	return false
+}
 
 // FS is a file system. Names are paths as the host writes them.
 type FS interface {

@@ -32,7 +32,7 @@ func (l *Log) keep() {
 		case <-l.kicked:
 		}
 		if err := l.maintain(); err != nil && !errors.Is(err, ErrClosed) {
-			if isNoSpace(err) {
+			if vfs.NoRoom(err) {
 				l.o.Logger.Warn("no space to prepare journal segments", "dir", l.o.Dir, "error", err)
 				continue
 			}
@@ -243,7 +243,7 @@ func (l *Log) storeManifest() error {
 	}
 	l.manifest = nil
 	err = fmt.Errorf("store manifest: %w", err)
-	if !isNoSpace(err) {
+	if !vfs.NoRoom(err) {
 		l.poison(err)
 	}
 	return err

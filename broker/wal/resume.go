@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"chronik.dev/chronik/broker/statefile"
+	"chronik.dev/chronik/broker/vfs"
 )
 
 // Resume opens the log that inv describes for appending. It ends the last segment at the cut (the bytes past it are saved by the caller before),
@@ -77,7 +78,7 @@ func (l *Log) resume(inv *Inventory, note CutNote) error {
 	}
 	least := uint32(headerBlocks(len(pre.list)))
 	next, err := l.createGrowing(l.newID(), uint32(l.o.FirstSegmentSize/BlockSize)+least, pre)
-	if isNoSpace(err) && l.useReserve() {
+	if vfs.NoRoom(err) && l.useReserve() {
 		next, err = l.createGrowing(l.newID(), least, pre)
 	}
 	if err != nil {

@@ -63,7 +63,11 @@ func openFile(fsys vfs.FS, name string, flag int, direct bool) (*diskFile, error
 		if err == nil {
 			m, err := fsys.OpenFile(name, os.O_RDWR|vfs.Direct)
 			if err != nil {
-				return nil, errors.Join(err, f.Close())
+				err = errors.Join(err, f.Close())
+				if flag&os.O_EXCL != 0 {
+					err = errors.Join(err, fsys.Remove(name))
+				}
+				return nil, err
 			}
 			return &diskFile{name: name, write: f, marker: m, direct: true}, nil
 		}

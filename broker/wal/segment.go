@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"chronik.dev/chronik/broker/vfs"
 )
@@ -137,10 +136,6 @@ func (l *Log) extend(s *segment, blocks uint32) error {
 	return nil
 }
 
-func isNoSpace(err error) bool {
-	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-}
-
 // makeRoom makes sure that the active segment takes a group of blocks with frames frames, a marker, and then its footer. ErrNoSpace if it cannot and
 // nothing was written that matters.
 func (l *Log) makeRoom(blocks, frames int) error {
@@ -158,14 +153,14 @@ func (l *Log) makeRoom(blocks, frames int) error {
 	if s.growing && (s.pos+need <= limit || s.groups == 0) {
 		target := max(s.pos+need, min(s.blocks+small, limit))
 		err := l.extend(s, target)
-		if isNoSpace(err) {
+		if vfs.NoRoom(err) {
 			l.useReserve()
 			// Less than was asked for may fit, once what was written of it is given back.
 			if err = s.file.truncate(s.blocks); err == nil {
 				err = l.extend(s, s.pos+need)
 			}
 		}
-		if isNoSpace(err) {
+		if vfs.NoRoom(err) {
 			return fmt.Errorf("%w: %w", ErrNoSpace, err)
 		}
 		return err
@@ -180,7 +175,7 @@ func (l *Log) roll(room uint32) error {
 	chain := l.chain
 	next, err := l.nextSegment(room, pre)
 	if err != nil {
-		if isNoSpace(err) {
+		if vfs.NoRoom(err) {
 			err = fmt.Errorf("%w: %w", ErrNoSpace, err)
 		}
 		l.chain = chain
@@ -211,7 +206,7 @@ func (l *Log) nextSegment(room uint32, pre predecessor) (*segment, error) {
 	}
 	blocks := max(uint32(l.o.FirstSegmentSize/BlockSize), room)
 	s, err := l.createGrowing(l.newID(), blocks, pre)
-	if isNoSpace(err) && l.useReserve() {
+	if vfs.NoRoom(err) && l.useReserve() {
 		s, err = l.createGrowing(l.newID(), room, pre)
 	}
 	return s, err
