@@ -3,6 +3,7 @@ package repair
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -127,4 +128,52 @@ func lastGroup(t testing.TB, fs vfs.FS) wal.Group {
 	})
 	must(t, err)
 	return last
+}
+
+// TestTruncateThatHarms: the frame that says that a topic was deleted cannot be cut off, since the topic's files are gone.
+func TestTruncateThatHarms(t *testing.T) {
+	n := startNode(t, vfs.NewMem(1))
+	n.create("t", 1)
+	n.produce("t", 0, 5, "v")
+	n.stop()
+	n = startNode(t, n.fs)
+	_, inv := frames(t, n.fs, "t")
+	must(t, n.b.DeleteTopic(t.Context(), n.b.Image().Topics["t"].ID))
+	m := n.kill()
+	before := treeHash(t, m)
+	_, err := New(options(m), func(d *Draft) error { return TruncateJournal(d, inv.Highest+1) })
+	wantIs(t, err, ErrRefused, "would find what is in order now: partition t-0: stopped")
+	if treeHash(t, m) != before {
+		t.Fatal("something was changed")
+	}
+}
+
+// TestCrashInTruncate: killed at any call, a cut of a node's journal is finished or taken back, and the node serves what it says.
+func TestCrashInTruncate(t *testing.T) {
+	n := startNode(t, vfs.NewMem(1))
+	n.create("t", 1)
+	n.produce("t", 0, 6, "v")
+	all := n.read("t", 0)
+	m := n.kill().CrashMode(rand.New(rand.NewPCG(1, 1)), vfs.All) // all of it is durable
+	lsns, _ := frames(t, m, "t")
+	p, old, _ := hashes(t, m, func(d *Draft) error { return TruncateJournal(d, lsns[3]) })
+	apply := func(fsys vfs.FS) error {
+		_, err := Apply(ApplyOptions{FS: fsys, Dir: root, AcceptLoss: &p.LossTotal, Now: clock}, p)
+		return err
+	}
+	crash(t, m, apply, func(n int, how string, left *vfs.Mem) {
+		back := left.Kill()
+		if err := undo(back, p); err != nil && !errors.Is(err, ErrUnknown) || treeHash(t, back) != old {
+			t.Fatalf("%s after %d calls: undo: %v", how, n, err)
+		}
+		must(t, apply(left))
+		mustVerify(t, left)
+		if n%15 == 0 && how == "power cut" {
+			again := startNode(t, left)
+			if got := again.read("t", 0); !slices.Equal(got, all[:6]) {
+				t.Fatalf("%s after %d calls: %d records are served", how, n, len(got))
+			}
+			again.stop()
+		}
+	})
 }

@@ -45,6 +45,7 @@ type Plan struct {
 	GroupOffsets []GroupOffset `json:"groupOffsets,omitempty"`
 	LossTotal    int64         `json:"lossTotal"`             // records and Raft entries: the N of --accept-loss
 	NeedsAccept  []string      `json:"needsAccept,omitempty"` // rules that only --accept-loss LossTotal passes
+	After        []string      `json:"after,omitempty"`       // what a start of the node will still find wrong; empty: nothing
 
 	Inputs []Input `json:"inputs"` // what the decision read and what the steps change
 	Steps  []Step  `json:"steps"`

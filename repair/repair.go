@@ -95,7 +95,8 @@ func (d *Draft) Needs(format string, args ...any) {
 }
 
 // New makes the plan of a verb. It holds the directory's lock meanwhile, so that the inputs are those that the verb read, and changes nothing.
-// Errors: vfs.ErrLocked, datadir.ErrHalfRepaired, ErrNothing if the verb changed nothing, and those of the verb.
+// Errors: vfs.ErrLocked, datadir.ErrHalfRepaired, ErrNothing if the verb changed nothing, ErrRefused if a start of the node would then find wrong what
+// is in order now, and those of the verb.
 func New(o Options, verb func(*Draft) error) (*Plan, error) {
 	lock, err := takeLock(o.FS, o.Dir)
 	if err != nil {
@@ -126,6 +127,9 @@ func draft(o Options, verb func(*Draft) error) (*Plan, error) {
 	}
 	if len(d.plan.Steps) == 0 {
 		return nil, fmt.Errorf("plan %s of %s: %w: the directory is already as it would leave it", o.Verb, o.Dir, ErrNothing)
+	}
+	if err := d.prove(o.FS); err != nil {
+		return nil, fmt.Errorf("plan %s of %s: %w", o.Verb, o.Dir, err)
 	}
 	d.plan.finish()
 	return d.plan, nil

@@ -192,6 +192,12 @@ func (p *planOutline) text(w io.Writer) error {
 		}
 		fmt.Fprintf(w, "  group %s: committed offset %d of %s-%d; %s\n", g.Group, g.Offset, g.Topic, g.Partition, left)
 	}
+	if len(p.After) == 0 {
+		fmt.Fprintln(w, "Afterwards: a start of the node finds nothing wrong")
+	}
+	for _, line := range p.After {
+		fmt.Fprintf(w, "Afterwards still: %s\n", line)
+	}
 	for _, why := range p.NeedsAccept {
 		fmt.Fprintf(w, "Needs --accept-loss %d: %s\n", p.LossTotal, why)
 	}
