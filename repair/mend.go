@@ -81,7 +81,7 @@ func (d *Draft) manifest() error {
 
 // raftTail cuts the torn end of Raft's log, of which nothing ever left the node.
 func (d *Draft) raftTail() error {
-	o := raftlog.Options{FS: d.FS, Dir: d.Path(datadir.RaftDir), DirID: d.DirID, Buffered: true, Now: func() time.Time { return d.Now }}
+	o := d.raftOptions(d.FS)
 	report, err := raftlog.Inspect(o)
 	if err != nil {
 		return err

@@ -70,7 +70,7 @@ func (in *inspector) reached(it *item) error {
 		kept = slices.DeleteFunc(kept, func(f Frame) bool { return f.LSN >= in.ending })
 		if len(kept) > 0 {
 			in.inv.Tail = tailOf(it, kept)
-			end.last = kept[len(kept)-1].LSN
+			in.last = kept[len(kept)-1].LSN
 		}
 	}
 	return errReached
