@@ -116,6 +116,9 @@ func ToCluster(ctx context.Context, o ClusterOptions) (*ClusterReport, error) {
 	if err := r.plan(ctx); err != nil {
 		return nil, err
 	}
+	if len(r.lanes) == 0 {
+		return nil, fmt.Errorf("%s: %w: it has no topic to replay", r.s.dir, ErrNoTopic)
+	}
 	if err := r.survey(); err != nil {
 		return nil, err
 	}

@@ -431,3 +431,50 @@ func TestContent(t *testing.T) {
 		t.Errorf("after the last sequence comes %d", got)
 	}
 }
+
+// TestToClusterTargetDies kills the target in the middle of one run, again and again: the run goes on, and every record is there once.
+func TestToClusterTargetDies(t *testing.T) {
+	disk, want := killedSource(t)
+	target := vfs.NewMem(3)
+	c := startCluster(t, target, 0)
+	port := c.port()
+	die := make(chan bool, 100)
+	next := int64(20_000)
+	o := ClusterOptions{FS: disk, Dir: root, Address: c.address, Create: true, Resume: "/resume", Timeout: time.Minute, Progress: func(done, _ int64) {
+		if done >= next {
+			next += 40_000
+			die <- true
+		}
+	}}
+	finished := make(chan error, 1)
+	var report *ClusterReport
+	go func() {
+		r, err := ToCluster(context.Background(), o)
+		report = r
+		finished <- err
+	}()
+	deaths := 0
+	for alive := true; alive; {
+		select {
+		case <-die:
+			ctx, cancel := context.WithCancel(context.Background())
+			cancel()
+			_ = c.server.Shutdown(ctx)
+			target = target.Kill()
+			c.close()
+			c = startCluster(t, target, port)
+			deaths++
+		case err := <-finished:
+			if err != nil {
+				t.Fatal(err)
+			}
+			alive = false
+		}
+	}
+	defer func() { c.stop() }()
+	t.Logf("%d deaths, %d batches were known already", deaths, report.Duplicates)
+	if deaths < 3 {
+		t.Errorf("%d deaths: the test shows nothing", deaths)
+	}
+	checkTarget(t, c, "", want)
+}
