@@ -9,6 +9,7 @@ import (
 const (
 	unknownTopicOrPartition group.Code = 3
 	unknownTopicID          group.Code = 100
+	invalidRequest          group.Code = 42
 )
 
 // pendingOffset is one offset of a commit, with its place in the response.

@@ -29,7 +29,14 @@ func (c *Coordinator) OffsetFetch(req *kmsg.OffsetFetchRequest, done func(*kmsg.
 	if req.Version >= 8 {
 		resp.Groups = make([]kmsg.OffsetFetchResponseGroup, len(req.Groups))
 		one := gather(len(req.Groups), func() { done(resp) })
+		named := map[string]bool{}
 		for i := range req.Groups {
+			if name := req.Groups[i].Group; named[name] {
+				resp.Groups[i] = kmsg.OffsetFetchResponseGroup{Group: name, ErrorCode: int16(invalidRequest)}
+				one()
+				continue
+			}
+			named[req.Groups[i].Group] = true
 			c.fetchGroup(req.Version, req.Groups[i], func(g kmsg.OffsetFetchResponseGroup) {
 				resp.Groups[i] = g
 				one()

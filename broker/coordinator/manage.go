@@ -15,9 +15,15 @@ const classicType = "classic"
 // DescribeGroups answers DescribeGroups v0-6. AuthorizedOperations are the caller's to fill in.
 func (c *Coordinator) DescribeGroups(req *kmsg.DescribeGroupsRequest, done func(*kmsg.DescribeGroupsResponse)) {
 	resp := req.ResponseKind().(*kmsg.DescribeGroupsResponse)
-	resp.Groups = make([]kmsg.DescribeGroupsResponseGroup, len(req.Groups))
-	one := gather(len(req.Groups), func() { done(resp) })
-	for i, name := range req.Groups {
+	named := map[string]bool{}
+	names := slices.DeleteFunc(slices.Clone(req.Groups), func(name string) bool {
+		again := named[name]
+		named[name] = true
+		return again // answered once: an answer may be thousands of times as long as the question
+	})
+	resp.Groups = make([]kmsg.DescribeGroupsResponseGroup, len(names))
+	one := gather(len(names), func() { done(resp) })
+	for i, name := range names {
 		g := &resp.Groups[i]
 		g.Default()
 		g.Group = name

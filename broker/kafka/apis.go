@@ -25,6 +25,7 @@ type api struct {
 	note     string // for docs/compatibility.md: what is not supported
 	schema   *schema
 	keeps    bool // the request holds on to the bytes of its frame
+	later    bool // the request is held in memory until it is answered, long after it was read
 	run      func(ca *call, body []byte) error
 }
 
@@ -92,13 +93,31 @@ func (c *conn) serve(frame []byte) (keeps bool, err error) {
 		return false, err
 	}
 	if version >= a.schema.min {
-		if err := a.schema.check(version, body); err != nil {
+		elements, err := a.schema.check(version, body)
+		if err != nil {
+			return false, err
+		}
+		if err := c.charge(ca, elements, len(frame)); err != nil {
 			return false, err
 		}
 	}
 	ca.began, ca.timed = c.s.clock(), true
 	c.stripe.apis[a.slot].requests.Add(1)
 	return a.keeps, a.run(ca, body)
+}
+
+// charge counts the memory of a request beyond its frame: its elements while it is worked on, and all of it until it is answered if that comes later.
+func (c *conn) charge(ca *call, elements, frame int) error {
+	if cost := int64(elements) * elementCost; cost > smallFrame {
+		if err := c.reserve(cost, c.held); err != nil {
+			return err
+		}
+		c.held += cost
+	}
+	if ca.api.later {
+		ca.size, ca.held, c.held = frame, c.held, 0
+	}
+	return nil
 }
 
 // header reads the rest of the request header (version 1: client id; version 2, of flexible requests: and tags) and returns the body.

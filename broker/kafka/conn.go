@@ -31,6 +31,7 @@ type conn struct {
 	ctx      context.Context // ends with the connection
 	cancel   context.CancelFunc
 	br       *bufio.Reader
+	held     int64               // of the server's memory for requests, by the request that is read or worked on
 	renew    time.Time           // when the idle deadline of reading is set anew
 	produce  kmsg.ProduceRequest // reused by the reader from request to request
 	clientID atomic.Pointer[string]
@@ -41,7 +42,7 @@ type conn struct {
 
 	mu      sync.Mutex
 	queue   []*call // not yet taken by the writer, in the order of the requests
-	waiting int     // bytes of finished responses, until they are written
+	waiting int     // bytes of finished responses until they are written, and of requests that are answered later
 	ended   bool    // the reader is done: the writer answers what it must and ends
 }
 
@@ -95,6 +96,9 @@ func (c *conn) run() {
 	c.mu.Unlock()
 	c.signal()
 	<-written
+	for _, ca := range c.queue { // nobody else is left
+		c.s.requests.adjust(-ca.held)
+	}
 	var p *parseError
 	switch {
 	case errors.As(err, &p), errors.Is(err, errProtocol):
@@ -114,10 +118,9 @@ func (c *conn) read() error {
 		if err != nil {
 			return err
 		}
+		c.held = held
 		keeps, err := c.serve(*buf)
-		if held > 0 {
-			c.s.requests.adjust(-held)
-		}
+		c.s.requests.adjust(-c.held)
 		if err != nil {
 			return err
 		}
@@ -233,6 +236,7 @@ func (c *conn) enqueue(ca *call) error {
 		c.mu.Lock()
 		if len(c.queue) < c.s.opt.MaxInFlight && c.waiting <= c.s.opt.MaxWaiting {
 			c.queue = append(c.queue, ca)
+			c.waiting += ca.size
 			first := len(c.queue) == 1
 			c.mu.Unlock()
 			if first && ca.deferred != nil {

@@ -56,6 +56,9 @@ func fetch(ca *call, body []byte) error {
 		return err
 	}
 	wait := time.Duration(max(req.MaxWaitMillis, 0)) * time.Millisecond
+	if ca.held > 0 { // others need the memory
+		wait = min(wait, ca.c.s.opt.FrameTimeout)
+	}
 	ca.deferred = &fetchCall{req: req, due: time.Now().Add(wait)}
 	return ca.c.enqueue(ca)
 }

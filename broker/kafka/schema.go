@@ -45,9 +45,11 @@ type schema struct {
 // Limits of a request's body beyond its length. An element is a string, blob or structure inside an array: kmsg spends up to about
 // eighty bytes on one, so their number is bounded by the bytes that came, and the decoder by 16 times the frame.
 const (
-	freeElements    = 256 // allowed in any request
-	bytesPerElement = 5   // and one more for so many bytes of the body
-	maxTags         = 64  // tagged fields of one request; none of ours is sent by clients except in Fetch
+	freeElements    = 256     // allowed in any request
+	bytesPerElement = 5       // and one more for so many bytes of the body
+	maxElements     = 1 << 18 // allowed at all: no client needs more, and each costs up to elementCost until its request is answered
+	elementCost     = 256
+	maxTags         = 64 // tagged fields of one request; none of ours is sent by clients except in Fetch
 )
 
 // parseError says why a request is malformed.
@@ -73,13 +75,14 @@ type walker struct {
 }
 
 // check reads the whole body by the schema and refuses what does not fit: lengths beyond the end, nulls where none may be, counts
-// beyond the limits. Bytes behind the last field are tolerated, as Kafka does.
-func (s *schema) check(version int16, body []byte) error {
-	w := walker{b: body, version: version, flexible: version >= s.flexible, elements: freeElements + len(body)/bytesPerElement, tags: maxTags}
+// beyond the limits. Bytes behind the last field are tolerated, as Kafka does. It returns how many elements there are.
+func (s *schema) check(version int16, body []byte) (elements int, err error) {
+	allowed := min(freeElements+len(body)/bytesPerElement, maxElements)
+	w := walker{b: body, version: version, flexible: version >= s.flexible, elements: allowed, tags: maxTags}
 	if !w.fields(s.fields) {
-		return &parseError{request: s.name, field: w.field, reason: w.reason}
+		return 0, &parseError{request: s.name, field: w.field, reason: w.reason}
 	}
-	return nil
+	return allowed - w.elements, nil
 }
 
 func (w *walker) fail(f *field, format string, a ...any) bool {

@@ -79,7 +79,7 @@ func TestSchemaAgreesWithCodec(t *testing.T) {
 				t.Fatalf("%s version %d: flexible is %v for the codec", a.name, version, req.IsFlexible())
 			}
 			for cut := range body {
-				if a.schema.check(version, body[:cut]) == nil {
+				if _, err := a.schema.check(version, body[:cut]); err == nil {
 					t.Fatalf("%s version %d: the first %d of %d bytes are accepted", a.name, version, cut, len(body))
 				}
 			}
@@ -131,7 +131,7 @@ func TestSchemaRefuses(t *testing.T) {
 		{"nothing", 3, 1, "", "length is missing"},
 	}
 	for _, c := range cases {
-		err := table[c.key].schema.check(c.version, []byte(c.body))
+		_, err := table[c.key].schema.check(c.version, []byte(c.body))
 		if c.name == "fixed elements beyond the end" {
 			if err == nil {
 				t.Errorf("%s: accepted", c.name)
@@ -143,7 +143,7 @@ func TestSchemaRefuses(t *testing.T) {
 		}
 	}
 	null := []byte{0xff, 0xff, 0xff, 0xff}
-	if err := table[3].schema.check(1, null); err != nil {
+	if _, err := table[3].schema.check(1, null); err != nil {
 		t.Errorf("null topics, which mean all: %v", err)
 	}
 }
@@ -162,7 +162,7 @@ func decodeLimit(n int) uint64 { return 16*uint64(n) + freeElements*112 + maxTag
 
 // decode is what the server does with a body before a handler sees it.
 func decode(a *api, version int16, body []byte) error {
-	if err := a.schema.check(version, body); err != nil {
+	if _, err := a.schema.check(version, body); err != nil {
 		return err
 	}
 	req := kmsg.RequestForKey(a.key)

@@ -8,9 +8,11 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"chronik.dev/chronik/broker"
+	"chronik.dev/chronik/broker/vfs"
 )
 
 // Options are limits of a Server that have no Kafka name; a zero value means its default. Everything else comes from the node's
@@ -21,6 +23,7 @@ type Options struct {
 	MaxInFlight  int           // requests of one connection that are not answered yet; default 256
 	MaxWaiting   int           // bytes of one connection's finished responses above which no more is read; default 4 MiB
 	FetchMemory  int64         // bytes of fetched records on their way, all connections together; default 128 MiB
+	Descriptors  int           // of the process; a quarter of them is never given to connections; default what the system allows, -1 unknown
 	FrameTimeout time.Duration // for a part of a frame (1 MiB, doubling) to arrive, plus a second for each 32 KiB; default 30 s
 }
 
@@ -36,6 +39,9 @@ func (o *Options) defaults() {
 	}
 	if o.FetchMemory <= 0 {
 		o.FetchMemory = 128 << 20
+	}
+	if o.Descriptors == 0 {
+		o.Descriptors = vfs.MaxDescriptors()
 	}
 	if o.FrameTimeout <= 0 {
 		o.FrameTimeout = 30 * time.Second
@@ -151,7 +157,7 @@ func (s *Server) accept(nc net.Conn, listener string) {
 	}
 	cfg := s.b.Config()
 	s.mu.Lock()
-	if s.stopped || len(s.conns) >= cfg.MaxConnections() || s.perIP[ip] >= cfg.MaxConnectionsPerIP() {
+	if s.stopped || s.outOfDescriptors(nc) || len(s.conns) >= cfg.MaxConnections() || s.perIP[ip] >= cfg.MaxConnectionsPerIP() {
 		s.mu.Unlock()
 		s.refused.Add(1)
 		_ = nc.Close()
@@ -164,6 +170,29 @@ func (s *Server) accept(nc net.Conn, listener string) {
 	s.mu.Unlock()
 	s.accepted.Add(1)
 	go c.run()
+}
+
+// outOfDescriptors says whether so many descriptors are in use that the rest must be left to the node's files. The system gives out the lowest free
+// number, so the connection's own tells.
+func (s *Server) outOfDescriptors(nc net.Conn) bool {
+	sc, ok := nc.(syscall.Conn)
+	if !ok || s.opt.Descriptors <= 0 {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	number := 0
+	if err := raw.Control(func(fd uintptr) { number = int(fd) }); err != nil || number < s.opt.Descriptors/4*3 {
+		return false
+	}
+	now := time.Now().Unix()
+	if last := s.complaint.Load(); last != now && s.complaint.CompareAndSwap(last, now) {
+		s.log.Warn("connection refused: the rest of the open files is kept for the log; raise the limit (ulimit -n, LimitNOFILE=) or lower max.connections",
+			"peer", nc.RemoteAddr().String(), "limit", s.opt.Descriptors)
+	}
+	return true
 }
 
 // forget is the last act of a connection.

@@ -49,6 +49,7 @@ type session struct {
 type sessions struct {
 	now   func() time.Time
 	slots int
+	room  int // for partitions of all sessions
 
 	mu    sync.Mutex
 	byID  map[int32]*session
@@ -61,10 +62,19 @@ const (
 	evictAfter = 2 * time.Minute
 	// maxSessionParts bounds the partitions of all sessions together, about 150 bytes each.
 	maxSessionParts = 1_000_000
+	nameBytes       = 128 // a partition counts once more for so many bytes of its topic's name
 )
 
+// weigh counts partitions, those with absurd names more than once.
+func weigh(parts []*fetchPart) (n int) {
+	for _, p := range parts {
+		n += 1 + len(p.topic)/nameBytes
+	}
+	return n
+}
+
 func newSessions(slots int, now func() time.Time) *sessions {
-	return &sessions{now: now, slots: slots, byID: map[int32]*session{}}
+	return &sessions{now: now, slots: slots, room: maxSessionParts, byID: map[int32]*session{}}
 }
 
 func (s *sessions) count() int {
@@ -80,19 +90,19 @@ func (s *sessions) create(parts []*fetchPart, byID bool) *session {
 	if s.slots == 0 {
 		return nil
 	}
-	now := s.now()
-	for len(s.byID) >= s.slots || s.parts+len(parts) > maxSessionParts {
+	now, size := s.now(), weigh(parts)
+	for len(s.byID) >= s.slots || s.parts+size > s.room {
 		oldest := s.order.Front()
 		if oldest == nil {
 			return nil
 		}
 		o := oldest.Value.(*session)
-		if now.Sub(o.used) < evictAfter && len(parts) <= o.size {
+		if now.Sub(o.used) < evictAfter && size <= o.size {
 			return nil // a larger session may push out a smaller one, as in Kafka; otherwise only an idle one goes
 		}
 		s.drop(o)
 	}
-	n := &session{byID: byID, epoch: 1, parts: parts, index: make(map[partKey]*fetchPart, len(parts)), used: now, size: len(parts)}
+	n := &session{byID: byID, epoch: 1, parts: parts, index: make(map[partKey]*fetchPart, len(parts)), used: now, size: size}
 	for _, p := range parts {
 		n.index[p.partKey] = p
 	}
@@ -128,17 +138,22 @@ func (s *sessions) remove(id int32) {
 	}
 }
 
-// touch records a use of the session and its present size.
-func (s *sessions) touch(n *session, size int) {
+// touch records a use of the session and its present size. A session that grew beyond the room of all is dropped: touch is false then.
+func (s *sessions) touch(n *session, size int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.byID[n.id] != n {
-		return
+		return true
+	}
+	if size > n.size && s.parts+size-n.size > s.room {
+		s.drop(n)
+		return false
 	}
 	n.used = s.now()
 	s.parts += size - n.size
 	n.size = size
 	s.order.MoveToBack(n.place)
+	return true
 }
 
 // fetchContext is what one fetch works on.
@@ -188,7 +203,9 @@ func (s *sessions) resume(req *kmsg.FetchRequest) (fc fetchContext, code int16) 
 	if n.epoch++; n.epoch <= 0 {
 		n.epoch = 1
 	}
-	s.touch(n, len(n.parts))
+	if !s.touch(n, weigh(n.parts)) {
+		return fc, kerr.FetchSessionIDNotFound.Code // the client begins again, without a session if it must
+	}
 	fc.session, fc.incremental = n, true
 	fc.parts = append([]*fetchPart(nil), n.parts...)
 	fc.snapshot()

@@ -197,8 +197,7 @@ func deleteRecords(ca *call, req *kmsg.DeleteRecordsRequest, done func(kmsg.Resp
 // describeConfigs answers DescribeConfigs with every key, its value, source and synonyms (KIP-133, KIP-226, KIP-569).
 func describeConfigs(ca *call, req *kmsg.DescribeConfigsRequest) kmsg.Response {
 	resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
-	for i := range req.Resources {
-		r := &req.Resources[i]
+	for _, r := range mergeResources(req.Resources) {
 		o := kmsg.NewDescribeConfigsResponseResource()
 		o.ResourceType, o.ResourceName = r.ResourceType, r.ResourceName
 		if r.ResourceType == kmsg.ConfigResourceTypeTopic && !legalName(r.ResourceName) {
@@ -224,6 +223,30 @@ func describeConfigs(ca *call, req *kmsg.DescribeConfigsRequest) kmsg.Response {
 		resp.Resources = append(resp.Resources, o)
 	}
 	return resp
+}
+
+// mergeResources makes one of resources that are asked for several times, so that the answer is not thousands of times as long as the question.
+func mergeResources(asked []kmsg.DescribeConfigsRequestResource) []*kmsg.DescribeConfigsRequestResource {
+	type key struct {
+		kind kmsg.ConfigResourceType
+		name string
+	}
+	first := map[key]*kmsg.DescribeConfigsRequestResource{}
+	var merged []*kmsg.DescribeConfigsRequestResource
+	for i := range asked {
+		r := &asked[i]
+		f := first[key{r.ResourceType, r.ResourceName}]
+		switch {
+		case f == nil:
+			first[key{r.ResourceType, r.ResourceName}] = r
+			merged = append(merged, r)
+		case len(f.ConfigNames) == 0 || len(r.ConfigNames) == 0:
+			f.ConfigNames = nil // all
+		default:
+			f.ConfigNames = append(f.ConfigNames, r.ConfigNames...)
+		}
+	}
+	return merged
 }
 
 func describeEntry(e *config.Entry, req *kmsg.DescribeConfigsRequest) kmsg.DescribeConfigsResponseResourceConfig {

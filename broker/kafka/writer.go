@@ -15,6 +15,8 @@ type call struct {
 	corr    int32
 	began   time.Duration // on the server's clock, without what it waited for others
 	timed   bool          // it counts among the latencies
+	size    int           // bytes of the request, if it waits in memory for its answer
+	held    int64         // of the server's memory for requests, until it is answered
 
 	// Set before ready, read by the writer after.
 	ready bool       // guarded by conn.mu
@@ -157,6 +159,12 @@ func (c *conn) write() {
 			bytes += len(ca.out)
 			out.add(ca.out)
 		}
+		held := int64(0)
+		for _, ca := range append(batch, next) {
+			if ca != nil {
+				bytes, held = bytes+ca.size, held+ca.held
+			}
+		}
 		var written func()
 		if next != nil {
 			written = next.deferred.respond(next, &out)
@@ -177,6 +185,7 @@ func (c *conn) write() {
 		if written != nil {
 			written()
 		}
+		c.s.requests.adjust(-held)
 		if c.release(bytes); err != nil {
 			return
 		}
@@ -230,7 +239,7 @@ func (c *conn) take(batch []*call) (_ []*call, next *call, more bool) {
 	return batch, next, more
 }
 
-// release tells the reader that the queue became shorter and bytes were written.
+// release tells the reader that the queue became shorter and bytes were written or forgotten.
 func (c *conn) release(bytes int) {
 	c.mu.Lock()
 	c.waiting -= bytes

@@ -39,3 +39,12 @@ func free(dir string) (int64, error) {
 	}
 	return int64(s.Bavail) * int64(s.Bsize), nil
 }
+
+// MaxDescriptors returns how many descriptors the process may have open, -1 if that is unknown.
+func MaxDescriptors() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return -1
+	}
+	return int(min(uint64(limit.Cur), 1<<30))
+}
