@@ -3,6 +3,7 @@ package raftdump
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -122,6 +123,16 @@ func TestWholeFiles(t *testing.T) {
 		if len(found) == 0 && !strings.Contains(what, "reserve") {
 			t.Errorf("%s: nothing is reported", what)
 		}
+		grave := slices.ContainsFunc(found, func(f Finding) bool { return f.Grave() || f.Verdict == wal.UnknownVersion })
+		o := l.options()
+		o.FS = l.fs.Kill()
+		log, _, err := raftlog.Open(o)
+		if refused := err != nil; refused != grave {
+			t.Errorf("%s: a member starts: %v; %v", what, err, found)
+		}
+		if err == nil {
+			must(t, log.Close())
+		}
 		for _, name := range l.fs.Files() { // what was added goes
 			if _, ours := l.saved["now"][name]; !ours && strings.HasPrefix(name, root+"/raft/") {
 				must(t, l.fs.Remove(name))
@@ -145,6 +156,18 @@ func TestWholeFiles(t *testing.T) {
 				must(t, l.fs.SetBytes(name, foreign))
 				check(fmt.Sprintf("%s with the content of %s", name, other))
 			}
+		}
+	}
+	names := slices.Sorted(maps.Keys(l.saved["now"]))
+	for i, a := range names {
+		for _, b := range names[i+1:] {
+			must(t, l.fs.Remove(a))
+			must(t, l.fs.Remove(b))
+			check(fmt.Sprintf("deleted %s and %s", a, b))
+			for _, name := range []string{a, b} {
+				must(t, l.fs.Flip(name, int64(len(l.saved["now"][name])/2), 0x10))
+			}
+			check(fmt.Sprintf("a bit of %s and of %s", a, b))
 		}
 	}
 }

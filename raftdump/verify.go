@@ -28,6 +28,11 @@ type Finding struct {
 	Log      *wal.Finding // where package wal found it: names what the bytes held
 }
 
+// Grave says whether a node would not start because of it, or whether it lost something.
+func (f *Finding) Grave() bool {
+	return f.Verdict == wal.Corrupt && (f.Log == nil || f.Log.Loses() || f.Log.Reason == wal.ReasonManifest)
+}
+
 // Verification ends a verification.
 type Verification struct {
 	Term, Vote, Commit uint64
@@ -124,7 +129,7 @@ func (v *verifier) lead() {
 		return
 	}
 	for i := range v.found {
-		if f := &v.found[i]; f.Verdict == wal.Corrupt && (f.Log == nil || f.Log.Loses()) {
+		if f := &v.found[i]; f.Grave() {
 			f.Verb = verbRepair
 		}
 	}

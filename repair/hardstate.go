@@ -2,7 +2,9 @@ package repair
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -27,6 +29,9 @@ const producerBlock = 1 << 20
 // give replaces it. What is lost is named, and topics that the journal knows are kept. In a group of several it is refused with ErrRefused:
 // such a member could vote twice in one term. Sound state is ErrNothing.
 func HardState(d *Draft) error {
+	if err := d.manifest(datadir.RaftDir, wal.Raft); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	dir := &raftdump.Dir{FS: d.FS, Path: d.Path(datadir.RaftDir), Root: d.Dir}
 	wrong, err := gravest(dir)
 	if err != nil || wrong == nil {
@@ -77,7 +82,7 @@ func gravest(dir *raftdump.Dir) (*raftdump.Finding, error) {
 		case wal.UnknownVersion:
 			return nil, fmt.Errorf("%s: %w: %s", f.File, ErrVersion, f.Evidence)
 		case wal.Corrupt:
-			if f.Log == nil || f.Log.Loses() {
+			if f.Grave() {
 				return f, nil
 			}
 		}

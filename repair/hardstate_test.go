@@ -106,6 +106,10 @@ func TestHardState(t *testing.T) {
 				}
 			}
 		}, 0, false, "of the founding and"},
+		{"both manifests damaged", func(m *vfs.Mem) {
+			must(t, m.Flip(root+"/raft/manifest.0", 60, 1))
+			must(t, m.Flip(root+"/raft/manifest.1", 70, 1))
+		}, 0, true, "the manifest of raft/ is made anew"},
 		{"all of raft/ is from before", func(m *vfs.Mem) {
 			for name := range raftFiles(t, m) {
 				must(t, m.Remove(name))
@@ -124,10 +128,10 @@ func TestHardState(t *testing.T) {
 				t.Errorf("the plan loses %d entries (%+v), needs %q; %d expected", p.LossTotal, p.Loss, p.NeedsAccept, c.lost)
 			}
 			text := strings.Join(p.Summary, "\n")
-			if !strings.Contains(text, c.says) || strings.Contains(text, "stay") != c.keeps {
+			if !strings.Contains(text, c.says) || strings.Contains(text, "a snapshot at index") == c.keeps {
 				t.Errorf("the plan says\n%s", text)
 			}
-			if r := n.b.Raft(); r.Recovered.Term <= term || r.Recovered.Vote != 0 || r.Term <= r.Recovered.Term {
+			if r := n.b.Raft(); c.says != "the manifest of raft/ is made anew" && (r.Recovered.Term <= term || r.Recovered.Vote != 0) || r.Term <= r.Recovered.Term {
 				t.Errorf("started with %+v; the highest term seen was %d", r.Recovered, term)
 			}
 			if got := n.read("b", 1); !slices.Equal(got, all) {

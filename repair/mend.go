@@ -12,10 +12,14 @@ import (
 )
 
 // Mend is `repair plan`: it proposes what makes the directory clean and its partitions serve again with what this machine alone holds. A manifest of
-// which no copy can be used is made anew; a torn or undecided end is cut; where acknowledged records are lost, the partitions that wait for a
-// decision go on at the loss, frames that were held for them are read back, and what is behind is given up.
+// which no copy can be used is made anew; Raft state that keeps the node from starting is mended as HardState does it; a torn or undecided end is
+// cut; where acknowledged records are lost, the partitions that wait for a decision go on at the loss, frames that were held for them are read
+// back, and what is behind is given up.
 func Mend(d *Draft) error {
-	if err := d.manifest(); err != nil {
+	if err := d.manifest(datadir.WalDir, wal.Journal); err != nil {
+		return err
+	}
+	if err := HardState(d); err != nil {
 		return err
 	}
 	report, err := recovery.Check(recovery.CheckOptions{FS: d.FS, Dir: d.Dir, DirID: d.DirID})
@@ -58,9 +62,9 @@ func waits(r *recovery.Report) bool {
 	return false
 }
 
-// manifest makes a new manifest if no copy can be used.
-func (d *Draft) manifest() error {
-	o := wal.InspectOptions{FS: d.FS, Dir: d.Path(datadir.WalDir), DirID: d.DirID, Kind: wal.Journal}
+// manifest makes a new manifest of the journal or of Raft's log if no copy can be used.
+func (d *Draft) manifest(dir string, kind wal.Kind) error {
+	o := wal.InspectOptions{FS: d.FS, Dir: d.Path(dir), DirID: d.DirID, Kind: kind}
 	inv, err := wal.Inspect(o, nil)
 	if err != nil {
 		return err
@@ -73,8 +77,8 @@ func (d *Draft) manifest() error {
 		if err := wal.RebuildManifest(o, inv); err != nil {
 			return err
 		}
-		d.Say("the journal's manifest is made anew from the segments: %d, LSN %d to %d; whether a later segment is missing cannot be said",
-			len(inv.Segments), inv.First, inv.Last)
+		d.Say("the manifest of %s/ is made anew from the segments: %d, LSN %d to %d; whether a later segment is missing cannot be said",
+			dir, len(inv.Segments), inv.First, inv.Last)
 	}
 	return nil
 }

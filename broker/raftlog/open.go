@@ -193,6 +193,8 @@ func (r *reader) readLog() error {
 	r.inv, r.report.Findings, r.report.Segments = inv, inv.Findings, len(inv.Segments)
 	for _, f := range inv.Findings {
 		switch {
+		case f.Verdict == wal.Corrupt && f.Reason == wal.ReasonManifest:
+			return r.damage(f.File, -1, f.Evidence, "which segments the log must have")
 		case f.Verdict == wal.Torn || f.Verdict == wal.Undecided: // no marker proves it, so it never left the node
 			r.report.Cut = append(r.report.Cut, f)
 		case f.Verdict == wal.Notice || f.Verdict == wal.Corrupt && !f.Loses(): // nothing of the state was there
