@@ -137,23 +137,29 @@ func TestHardState(t *testing.T) {
 			if got := n.read("b", 1); !slices.Equal(got, all) {
 				t.Errorf("%d records of b are served, %d expected", len(got), len(all))
 			}
-			for _, topic := range []string{"a", "b"} {
-				if in, at := n.b.Image().Topics[topic].Partitions[0].LeaderEpoch, n.log(topic, 0).LeaderEpoch(); in != at {
-					t.Errorf("%s: leader epoch %d in the metadata, %d in the log: clients would be fenced", topic, in, at)
-				}
-			}
-			n.produce("b", 0, 2, "after")
-			n.produce("a", 0, 2, "after")
-			m = n.kill()
-			mustVerify(t, m)
-			n = startNode(t, m)
-			if got := n.read("b", 0); len(got) != 4 {
-				t.Errorf("%d records of b-0 after a restart, 4 expected", len(got))
-			}
-			if image := n.b.Image(); len(image.Topics) != 2 {
-				t.Errorf("topics %v", image.Topics)
-			}
+			n.serves()
 		})
+	}
+}
+
+// serves checks that a repaired node has both topics and goes on with them.
+func (n *node) serves() {
+	n.t.Helper()
+	for _, topic := range []string{"a", "b"} {
+		if in, at := n.b.Image().Topics[topic].Partitions[0].LeaderEpoch, n.log(topic, 0).LeaderEpoch(); in != at {
+			n.t.Errorf("%s: leader epoch %d in the metadata, %d in the log: clients would be fenced", topic, in, at)
+		}
+	}
+	n.produce("b", 0, 2, "after")
+	n.produce("a", 0, 2, "after")
+	m := n.kill()
+	mustVerify(n.t, m)
+	n = startNode(n.t, m)
+	if got := n.read("b", 0); len(got) != 4 {
+		n.t.Errorf("%d records of b-0 after a restart, 4 expected", len(got))
+	}
+	if image := n.b.Image(); len(image.Topics) != 2 {
+		n.t.Errorf("topics %v", image.Topics)
 	}
 }
 
