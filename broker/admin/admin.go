@@ -110,6 +110,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{
 		version: o.Version, log: o.Logger, process: o.Process, events: o.Events, runtime: prometheus.NewRegistry(), quit: make(chan struct{}),
+		topicMarks: marks{keep: topicMarks}, groupMarks: marks{keep: groupMarks},
 	}
 	s.runtime.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry := prometheus.NewRegistry()

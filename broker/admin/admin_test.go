@@ -108,7 +108,7 @@ func TestWhileRecovering(t *testing.T) {
 		}
 	}
 	for path, want := range map[string]string{
-		"/admin/v1/overview":  `"text":"Recovering: replaying the journal, 75 % done, about 5s left."`,
+		"/admin/v1/overview":  `"text":"Recovering: replaying the journal, 75 % done, about 5 s left."`,
 		"/admin/v1/incidents": `"id":"inc-1"`,
 		"/admin/v1/events":    `"message":"hello there","detail":"who=me n=1 text=\"a b\""`,
 		"/admin/v1/history":   `"data":[]`,

@@ -81,8 +81,8 @@ func (h *history) since(after int64) []Sample {
 	return out
 }
 
-// secondsToFull estimates when the disk is full, from how its free space fell over the ring; -1 if it does not fall or less than a minute is
-// known.
+// secondsToFull estimates when the disk is full, from how its free space fell over the ring; -1 if it does not fall or less than five minutes
+// are known.
 func (h *history) secondsToFull() float64 {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -91,17 +91,24 @@ func (h *history) secondsToFull() float64 {
 	}
 	first, last := h.samples[0], h.samples[len(h.samples)-1]
 	seconds, fell := float64(last.Time-first.Time)/1000, first.DiskFree-last.DiskFree
-	if seconds < 60 || fell <= 0 || last.DiskFree < 0 {
+	if seconds < 300 || fell <= 0 || last.DiskFree < 0 {
 		return -1
 	}
 	return float64(last.DiskFree) / (float64(fell) / seconds)
 }
 
-// marks remembers four counters by name, so that a rate can be told to who asks once: two sets, of which the older is 10 to 20 seconds old.
+// marks remembers four counters by name, so that a rate can be told to who asks once: a set each markEvery, keep of them.
 type marks struct {
+	keep int
 	mu   sync.Mutex
-	sets [2]markSet // older, newer
+	sets []markSet // the oldest first
 }
+
+// Rates of topics follow the load; those of groups even out the pace of commits, five seconds by Kafka's default.
+const (
+	topicMarks = 2 // rates over 10 to 20 s
+	groupMarks = 7 // over a minute
+)
 
 type markSet struct {
 	at     time.Time
@@ -114,10 +121,13 @@ const markEvery = 10 * time.Second
 func (m *marks) take(now time.Time, counts map[string][4]uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sets = [2]markSet{m.sets[1], {now, counts}}
+	if len(m.sets) == m.keep {
+		m.sets = append(m.sets[:0], m.sets[1:]...)
+	}
+	m.sets = append(m.sets, markSet{now, counts})
 }
 
-// rate returns how fast the counters rose, per second, since a mark at least a second old; ok is false without one.
+// rate returns how fast the counters rose, per second, since the oldest mark, which is at least a second old; ok is false without one.
 func (m *marks) rate(now time.Time, name string, counts [4]uint64) (r [4]float64, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -195,9 +195,42 @@ type GroupRow struct {
 	Members    int      `json:"members"`
 	Partitions int      `json:"partitions"`
 	Lag        int64    `json:"lag"`                // records
-	Consumed   *float64 `json:"consumed,omitempty"` // committed records per second over the last 10 to 20 seconds; nil in the first seconds
+	Consumed   *float64 `json:"consumed,omitempty"` // committed records per second over the last minute; nil in the first seconds
 	Arrived    *float64 `json:"arrived,omitempty"`  // records that came to its partitions per second
 	Drain      float64  `json:"drain_seconds"`      // until it has caught up at these rates; 0 = it has, -1 = unknown or never
+	Trend      Trend    `json:"trend"`
+}
+
+// Trend says where a group's lag goes.
+type Trend string
+
+// The trends. Rates that differ by less than a tenth are even: commits come in steps.
+const (
+	CaughtUp   Trend = "caught up"    // no lag
+	KeepsUp    Trend = "keeps up"     // reads as fast as records arrive
+	CatchingUp Trend = "catching up"  // reads faster
+	Behind     Trend = "falls behind" // reads more slowly
+	Still      Trend = "stands still" // reads nothing
+	NotKnown   Trend = "not known"    // no rates yet
+)
+
+// trend compares the two rates.
+func (g *GroupRow) trend() Trend {
+	switch {
+	case g.Lag == 0:
+		return CaughtUp
+	case g.Consumed == nil:
+		return NotKnown
+	case *g.Consumed == 0:
+		return Still
+	}
+	switch margin := max(*g.Consumed, *g.Arrived) / 10; {
+	case *g.Consumed-*g.Arrived > margin:
+		return CatchingUp
+	case *g.Arrived-*g.Consumed > margin:
+		return Behind
+	}
+	return KeepsUp
 }
 
 // counters are of committed offsets and of high watermarks.
@@ -234,12 +267,12 @@ func (s *Server) groupRows(all []Group) []GroupRow {
 		row := GroupRow{Name: g.Name, State: g.State, Members: len(g.Members), Partitions: len(g.Partitions), Lag: g.Lag(), Drain: -1}
 		if r, ok := s.groupMarks.rate(now, g.Name, g.counters()); ok {
 			row.Consumed, row.Arrived = &r[0], &r[1]
-			if closing := r[0] - r[1]; closing > 0 {
-				row.Drain = float64(row.Lag) / closing
-			}
 		}
-		if row.Lag == 0 {
+		switch row.Trend = row.trend(); row.Trend {
+		case CaughtUp:
 			row.Drain = 0
+		case CatchingUp:
+			row.Drain = float64(row.Lag) / (*row.Consumed - *row.Arrived)
 		}
 		rows = append(rows, row)
 	}

@@ -137,7 +137,11 @@ func judge(o *Overview, groups []GroupRow, newest *Sample, command string) []Rem
 		say(Note, "", "%s", b.sentence())
 	}
 	if p := o.Partitions; p.Stopped > 0 {
-		say(Bad, command, "%d of %d partitions are stopped by damage and serve nothing: %s.", p.Stopped, p.Stopped+p.Online, enumerate(p.Which, p.Stopped))
+		verb := "are stopped by damage and serve"
+		if p.Stopped == 1 {
+			verb = "is stopped by damage and serves"
+		}
+		say(Bad, command, "%d of %d partitions %s nothing: %s.", p.Stopped, p.Stopped+p.Online, verb, enumerate(p.Which, p.Stopped))
 	}
 	if n := o.Node; n != nil {
 		judgeDisk(o, say)
@@ -156,8 +160,8 @@ func judge(o *Overview, groups []GroupRow, newest *Sample, command string) []Rem
 	}
 	for i := range groups {
 		g := &groups[i]
-		if g.Lag >= behindRecords && g.Drain < 0 && g.Consumed != nil {
-			say(Warn, "", "Group %s does not catch up: it is %d records behind.", g.Name, g.Lag)
+		if g.Lag >= behindRecords && (g.Trend == Behind || g.Trend == Still && g.Members > 0) {
+			say(Warn, "", "Group %s %s: it is %d records behind.", g.Name, g.Trend, g.Lag)
 		}
 	}
 	rank := []Level{Bad, Warn, Note, Fine}
@@ -174,15 +178,15 @@ func judgeDisk(o *Overview, say func(Level, string, string, ...any)) {
 	if n.DiskTotal > 0 && n.DiskFree >= 0 {
 		free = float64(n.DiskFree) / float64(n.DiskTotal)
 	}
-	left := time.Duration(math.Min(o.DiskFullIn, 1e9) * float64(time.Second)).Round(time.Minute)
+	left := time.Duration(math.Min(o.DiskFullIn, 1e9) * float64(time.Second))
 	const next = "df -h "
 	switch {
 	case o.DiskFullIn >= 0 && left < time.Hour:
-		say(Bad, next+n.Directory, "The disk is full in about %v at this pace.", left)
+		say(Bad, next+n.Directory, "The disk is full in about %s at this pace.", spoken(left))
 	case free < 0.02:
 		say(Bad, next+n.Directory, "The disk is almost full: %.1f %% are free.", 100*free)
 	case o.DiskFullIn >= 0 && left < 24*time.Hour:
-		say(Warn, next+n.Directory, "The disk is full in about %v at this pace.", left)
+		say(Warn, next+n.Directory, "The disk is full in about %s at this pace.", spoken(left))
 	case free < 0.1:
 		say(Warn, next+n.Directory, "The disk fills up: %.0f %% are free.", 100*free)
 	}
@@ -193,9 +197,9 @@ func (o *Overview) fine() string {
 	case o.Partitions.Online == 0:
 		return "Healthy and empty: there is no topic yet."
 	case o.Partitions.Online == 1:
-		return "Healthy: the one partition serves, and everything acknowledged is on the device."
+		return "Healthy: one partition serves, everything acknowledged is on the device."
 	}
-	return fmt.Sprintf("Healthy: all %d partitions serve, and everything acknowledged is on the device.", o.Partitions.Online)
+	return fmt.Sprintf("Healthy: %d partitions serve, everything acknowledged is on the device.", o.Partitions.Online)
 }
 
 func (b *Boot) sentence() string {
@@ -207,13 +211,27 @@ func (b *Boot) sentence() string {
 		}
 		text := fmt.Sprintf("Recovering: %s, %.0f %% done", doing, b.Percent)
 		if b.ETASeconds >= 0 {
-			text += fmt.Sprintf(", about %v left", time.Duration(math.Ceil(b.ETASeconds)*float64(time.Second)))
+			text += fmt.Sprintf(", about %s left", spoken(time.Duration(math.Ceil(b.ETASeconds)*float64(time.Second))))
 		}
 		return text + "."
 	case "open":
 		return "Recovering: the journal is replayed, partitions are being opened."
 	}
 	return "Starting: the metadata log is being opened."
+}
+
+// spoken writes a duration as people say it.
+func spoken(d time.Duration) string {
+	switch seconds := int(d.Seconds()); {
+	case seconds < 60:
+		return fmt.Sprintf("%d s", seconds)
+	case seconds < 3600:
+		return fmt.Sprintf("%d min", (seconds+30)/60)
+	case seconds < 36*3600:
+		return fmt.Sprintf("%d h %d min", seconds/3600, seconds%3600/60)
+	default:
+		return fmt.Sprintf("%d days", seconds/86400)
+	}
 }
 
 func upper(s string) string {
@@ -255,13 +273,11 @@ func (s *Server) overview(n Source) *Overview {
 	o.Node = &snap
 	parts := n.Partitions()
 	o.Topics = len(topicsOf(parts))
-	command := ""
 	for i := range parts {
 		if p := &parts[i]; p.Stopped == "" {
 			o.Partitions.Online++
 		} else if o.Partitions.Stopped++; o.Partitions.Stopped <= 10 {
 			o.Partitions.Which = append(o.Partitions.Which, fmt.Sprintf("%s-%d", p.Topic, p.Partition))
-			command = p.Command
 		}
 	}
 	var rows []GroupRow
@@ -280,10 +296,7 @@ func (s *Server) overview(n Source) *Overview {
 	if recent := s.history.since(o.Time - 3*SampleEvery.Milliseconds()); len(recent) > 0 {
 		newest = &recent[len(recent)-1]
 	}
-	if command == "" {
-		command = "chronik wal verify --live " + snap.Directory
-	}
-	o.Remarks = judge(o, rows, newest, command)
+	o.Remarks = judge(o, rows, newest, "chronik wal verify --live "+snap.Directory)
 	return o
 }
 

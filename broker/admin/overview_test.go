@@ -17,7 +17,6 @@ func TestVerdict(t *testing.T) {
 		change(o)
 		return o
 	}
-	rate := 1.0
 	for _, c := range []struct {
 		name   string
 		o      *Overview
@@ -26,22 +25,22 @@ func TestVerdict(t *testing.T) {
 		level  Level
 		want   string
 	}{
-		{"healthy", serving(func(*Overview) {}), nil, nil, Fine, "all 3 partitions serve"},
+		{"healthy", serving(func(*Overview) {}), nil, nil, Fine, "3 partitions serve"},
 		{"empty", serving(func(o *Overview) { o.Partitions.Online = 0 }), nil, nil, Fine, "no topic yet"},
 		{"stopped", serving(func(o *Overview) { o.Partitions = PartitionCount{1, 2, []string{"a-0"}} }), nil, &Sample{SyncP99: 1}, Bad, "2 of 3 partitions are stopped by damage and serve nothing: a-0 and 1 more."},
 		{"failed", serving(func(o *Overview) { o.State, o.Health = Failed, Health{Reasons: []string{"the disk died"}} }), nil, nil, Bad, "The node has failed: the disk died."},
 		{"waiting", serving(func(o *Overview) { o.State, o.Health.Reasons = Waiting, []string{"the node is starting"} }), nil, nil, Warn, "The node is starting."},
-		{"full soon", serving(func(o *Overview) { o.DiskFullIn = 1800 }), nil, nil, Bad, "full in about 30m0s"},
-		{"full tomorrow", serving(func(o *Overview) { o.DiskFullIn = 7200 }), nil, nil, Warn, "full in about 2h0m0s"},
+		{"full soon", serving(func(o *Overview) { o.DiskFullIn = 1800 }), nil, nil, Bad, "full in about 30 min at"},
+		{"full tomorrow", serving(func(o *Overview) { o.DiskFullIn = 7200 }), nil, nil, Warn, "full in about 2 h 0 min at"},
 		{"full never", serving(func(o *Overview) { o.DiskFullIn = 1e12 }), nil, nil, Fine, "Healthy"},
 		{"almost full", serving(func(o *Overview) { o.Node.DiskFree = 1 }), nil, nil, Bad, "1.0 % are free"},
 		{"journal", serving(func(o *Overview) { o.Node.Journal = Journal{LiveBytes: 95, MaxBytes: 100} }), nil, nil, Warn, "95 % of its cap"},
 		{"slow disk", serving(func(*Overview) {}), nil, &Sample{SyncP99: 0.25}, Warn, "takes 250 ms"},
-		{"behind", serving(func(*Overview) {}), []GroupRow{{Name: "g", Lag: 5000, Drain: -1, Consumed: &rate}}, nil, Warn, "Group g does not catch up: it is 5000 records behind."},
-		{"catches up", serving(func(*Overview) {}), []GroupRow{{Name: "g", Lag: 5000, Drain: 3, Consumed: &rate}}, nil, Fine, "Healthy"},
+		{"behind", serving(func(*Overview) {}), []GroupRow{{Name: "g", Lag: 5000, Trend: Behind}}, nil, Warn, "Group g falls behind: it is 5000 records behind."},
+		{"catches up", serving(func(*Overview) {}), []GroupRow{{Name: "g", Lag: 5000, Trend: KeepsUp}}, nil, Fine, "Healthy"},
 		{"incident", serving(func(o *Overview) { o.Node.Incidents = map[string]int{"torn": 1} }), nil, nil, Fine, "Healthy"},
 		{"raft", &Overview{State: Recovering, Health: Health{Live: true}, Boot: &Boot{Stage: "raft"}}, nil, nil, Note, "Starting"},
-		{"survey", &Overview{State: Recovering, Health: Health{Live: true}, Boot: &Boot{Stage: "survey", Percent: 20, ETASeconds: 7.2}}, nil, nil, Note, "reading the journal, 20 % done, about 8s left."},
+		{"survey", &Overview{State: Recovering, Health: Health{Live: true}, Boot: &Boot{Stage: "survey", Percent: 20, ETASeconds: 7.2}}, nil, nil, Note, "reading the journal, 20 % done, about 8 s left."},
 	} {
 		got := judge(c.o, c.groups, c.newest, "next")
 		if got[0].Level != c.level || !strings.Contains(got[0].Text, c.want) {
@@ -52,6 +51,22 @@ func TestVerdict(t *testing.T) {
 				t.Errorf("%s: no sentence: %q", c.name, r.Text)
 			}
 		}
+	}
+}
+
+func TestTrend(t *testing.T) {
+	for _, c := range []struct {
+		lag               int64
+		consumed, arrived float64
+		want              Trend
+	}{{0, 0, 5, CaughtUp}, {5, 0, 0, Still}, {5, 100, 95, KeepsUp}, {5, 95, 100, KeepsUp}, {5, 100, 80, CatchingUp}, {5, 80, 100, Behind}} {
+		g := GroupRow{Lag: c.lag, Consumed: &c.consumed, Arrived: &c.arrived}
+		if got := g.trend(); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+	if got := (&GroupRow{Lag: 1}).trend(); got != NotKnown {
+		t.Error(got)
 	}
 }
 
@@ -118,7 +133,7 @@ func TestHistory(t *testing.T) {
 }
 
 func TestMarks(t *testing.T) {
-	var m marks
+	m := marks{keep: 2}
 	at := time.Unix(100, 0)
 	if _, ok := m.rate(at, "t", [4]uint64{}); ok {
 		t.Error("a rate without a mark")

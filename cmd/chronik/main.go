@@ -82,6 +82,7 @@ Every command is marked read-only or with what it changes. Exit codes: chronik h
 	)
 	root.AddCommand(newServe(a), newVersion(a), newWal(a), newRaft(a), newRepair(a), newExitCodes(), newPackaging())
 	root.AddCommand(newCluster(a), newTopic(a), newConfig(a), newGroup(a), newProduce(a), newConsume(a))
+	root.AddCommand(newTop(a))
 	a.noteBegin(root)
 	return root
 }
