@@ -41,8 +41,8 @@ func (b *Broker) watch() {
 	}
 }
 
-// checkpoints takes a checkpoint when the journal has grown by chronik.checkpoint.bytes, or after chronik.checkpoint.interval.ms if
-// anything was written.
+// checkpoints takes a checkpoint when the journal has grown by chronik.checkpoint.bytes, when it is at its cap, or after
+// chronik.checkpoint.interval.ms if anything was written.
 func (b *Broker) checkpoints() {
 	ticker := time.NewTicker(checkpointPoll)
 	defer ticker.Stop()
@@ -56,7 +56,7 @@ func (b *Broker) checkpoints() {
 		cfg := b.Config()
 		grown := b.journal.LiveBytes() - b.liveAtCheckpoint.Load()
 		aged := time.Since(last) >= time.Duration(cfg.CheckpointIntervalMs())*time.Millisecond && b.journal.Synced() != base
-		if grown < cfg.CheckpointBytes() && !aged {
+		if grown < cfg.CheckpointBytes() && !aged && !b.journal.Full() {
 			continue
 		}
 		base = b.journal.Synced()

@@ -54,6 +54,9 @@ func watch(t testing.TB, rec *live.Recording, theme Theme, w, h int) *Model {
 func press(m *Model, keys ...string) {
 	named := map[string]tea.KeyType{"enter": tea.KeyEnter, "esc": tea.KeyEsc, "down": tea.KeyDown, "up": tea.KeyUp, "tab": tea.KeyTab, "space": tea.KeySpace, "pgdown": tea.KeyPgDown, "end": tea.KeyEnd}
 	for _, k := range keys {
+		if plain, ok := map[string]string{"slash": "/", "help": "?"}[k]; ok { // no names of files
+			k = plain
+		}
 		msg := tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune(k)}
 		if kind, ok := named[k]; ok {
 			msg = tea.KeyMsg{Type: kind}

@@ -8,6 +8,23 @@ import (
 	"chronik.dev/chronik/broker/datadir"
 )
 
+// keys takes what the terminal delivered at once: fast typing comes as one message of several runes. What is pasted is text, not commands.
+func (m *Model) keys(k tea.KeyMsg) tea.Cmd {
+	if k.Type != tea.KeyRunes || len(k.Runes) < 2 || m.typing {
+		return m.key(k)
+	}
+	if k.Paste {
+		return nil
+	}
+	var all tea.Cmd
+	for i := range k.Runes {
+		if cmd := m.key(tea.KeyMsg{Type: tea.KeyRunes, Runes: k.Runes[i : i+1], Alt: k.Alt}); cmd != nil {
+			all = tea.Batch(all, cmd)
+		}
+	}
+	return all
+}
+
 // key is what a key does. It returns a command where something has to be asked.
 func (m *Model) key(k tea.KeyMsg) tea.Cmd {
 	m.flash = ""

@@ -144,7 +144,7 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			return m, m.ask()
 		}
 	case tea.KeyMsg:
-		return m, m.key(msg)
+		return m, m.keys(msg)
 	}
 	return m, nil
 }
@@ -170,7 +170,7 @@ func (m *Model) command() string {
 		}
 		return "chronik group list" + bootstrap
 	case raftID:
-		return "curl -s " + admin + "raft"
+		return "chronik raft dump --live " + quote(dir)
 	case recoveryID:
 		if i := m.openIncident(); i != nil && i.Next != "" {
 			return i.Next

@@ -244,7 +244,7 @@ func (o overview) groups(w int) []line {
 	}
 	for i := range page.Items {
 		g := &page.Items[i]
-		l := line{span{" ", plain}, say(plain, "%s", g.Name)}.clip(max(12, w-48), o.theme.glyphs().more).pad(max(12, w-48))
+		l := line{span{" ", plain}, say(plain, "%s", g.Name)}.clip(max(12, w-56), o.theme.glyphs().more).pad(max(12, w-56))
 		l = append(l, right(strong, 14, count(g.Lag)), right(plain, 14, perSecond(g.Consumed)), span{"  ", plain}, drain(g))
 		out = append(out, l)
 	}
@@ -290,7 +290,7 @@ func (o overview) topics(w int) []line {
 		if t.Rates != nil {
 			rates = size(t.Rates.ProducedBytes) + "/s in"
 		}
-		l := line{span{" ", plain}, say(plain, "%s", t.Name)}.clip(max(12, w-48), o.theme.glyphs().more).pad(max(12, w-48))
+		l := line{span{" ", plain}, say(plain, "%s", t.Name)}.clip(max(12, w-56), o.theme.glyphs().more).pad(max(12, w-56))
 		out = append(out, append(l, right(strong, 14, size(t.SizeBytes)), right(plain, 16, rates), say(dim, "  %s", partitionsOf(t.Partitions))))
 	}
 	return out

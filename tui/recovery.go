@@ -265,7 +265,11 @@ func newEventList() *list {
 func (s eventsScreen) Render(w, h int) []line {
 	if e := s.open; e != nil {
 		sig, r := sign(levelOf(e.Level))
-		out := []line{section("EVENT", say(dim, "  %s", s.stamp(e.Time))), {span{" ", plain}, span{sig, r}, say(strong, " %s", e.Message)}}
+		title := line{span{" ", plain}, span{sig + " ", r}, say(strong, "%s", e.Message)}
+		if levelOf(e.Level) == admin.Fine { // most of them: no news
+			title = append(title[:1], title[2:]...)
+		}
+		out := []line{section("EVENT", say(dim, "  %s", s.stamp(e.Time))), title}
 		for _, text := range wrap(e.Detail, w-4) {
 			out = append(out, line{say(plain, "   %s", text)})
 		}

@@ -217,3 +217,16 @@ func TestClientAdmin(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+// TestJournalAtItsCap: a journal that reaches its cap before it has grown by chronik.checkpoint.bytes takes a checkpoint, and producers go on.
+func TestJournalAtItsCap(t *testing.T) {
+	n := start(t, Options{}, "chronik.journal.segment.bytes=1048576", "chronik.journal.max.bytes=4194304", "chronik.checkpoint.bytes=1073741824", "chronik.checkpoint.interval.ms=3600000")
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cl := n.client(kgo.DefaultProduceTopic("t"), kgo.AllowAutoTopicCreation(), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	for range 12 {
+		if err := cl.ProduceSync(ctx, &kgo.Record{Value: make([]byte, 900_000)}).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
