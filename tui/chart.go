@@ -7,12 +7,6 @@ import (
 	"chronik.dev/chronik/tui/live"
 )
 
-// spark draws a series as one row of w cells. A gap is empty, which zero is not.
-func (t Theme) spark(s live.Series, w int, r role) span {
-	rows := t.bars(s, w, 1, s.Max())
-	return span{rows[0], r}
-}
-
 // bars draws a series as h rows of w cells, up to top. The newest value is at the right.
 func (t Theme) bars(s live.Series, w, h int, top float64) []string {
 	levels := t.glyphs().levels

@@ -75,17 +75,17 @@ func (t Theme) paint(s span) string {
 
 // glyphs are the characters that are not letters.
 type glyphs struct {
-	rule, dot, full, empty, cursor, more, times, up, down, micro string
-	levels                                                       []rune // of a bar, from zero to full
+	rule, dot, full, empty, cursor, more, up, down, micro string
+	levels                                                []rune // of a bar, from zero to full
 }
 
 var (
 	unicode = glyphs{
-		rule: "─", dot: "·", full: "█", empty: "░", cursor: "▸", more: "…", times: "×", up: "↑", down: "↓", micro: "µ",
+		rule: "─", dot: "·", full: "█", empty: "░", cursor: "▸", more: "…", up: "↑", down: "↓", micro: "µ",
 		levels: []rune("▁▂▃▄▅▆▇█"),
 	}
 	ascii = glyphs{
-		rule: "-", dot: "|", full: "#", empty: ".", cursor: ">", more: "~", times: "x", up: "^", down: "v", micro: "u",
+		rule: "-", dot: "|", full: "#", empty: ".", cursor: ">", more: "~", up: "^", down: "v", micro: "u",
 		levels: []rune("_.:-=+*#"),
 	}
 )
