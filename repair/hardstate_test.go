@@ -2,6 +2,7 @@ package repair
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"chronik.dev/chronik/broker/raftlog"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/raftdump"
+	"chronik.dev/chronik/walinspect"
 )
 
 // raftNode is a killed node with two topics of its own, and what its raft/ was before the second was created.
@@ -201,5 +203,35 @@ func TestHardStateOfSeveral(t *testing.T) {
 	wantIs(t, err, ErrRefused, "rejoin as a learner")
 	if treeHash(t, left) != old {
 		t.Fatal("a refusal changed the directory")
+	}
+}
+
+// TestOneVerdict checks that `wal verify` on a data directory and `raft verify` say the same of Raft's state.
+func TestOneVerdict(t *testing.T) {
+	left, early, _ := raftNode(t)
+	said := func(m *vfs.Mem, path string) (out []string) {
+		target, err := walinspect.Open(walinspect.Options{FS: m, Path: path})
+		must(t, err)
+		_, err = target.Verify(walinspect.Deep, func(f *walinspect.Finding) error {
+			if strings.HasPrefix(f.File, datadir.RaftDir+"/") || strings.HasPrefix(f.Reason, "raft-") {
+				out = append(out, fmt.Sprintf("%+v", *f))
+			}
+			return nil
+		})
+		must(t, err)
+		return out
+	}
+	for name := range early {
+		m := left.Kill()
+		must(t, m.Flip(name, int64(len(early[name])/2), 0x10))
+		for other, b := range early {
+			if other > name {
+				must(t, vfs.WriteFile(m, other, b))
+			}
+		}
+		whole, alone := said(m, root), said(m, filepath.Join(root, datadir.RaftDir))
+		if len(alone) == 0 && !strings.HasSuffix(name, "reserve") || !slices.Equal(whole, alone) {
+			t.Errorf("%s: wal verify says\n%s\nraft verify says\n%s", name, strings.Join(whole, "\n"), strings.Join(alone, "\n"))
+		}
 	}
 }
