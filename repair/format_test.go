@@ -5,8 +5,11 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"chronik.dev/chronik/broker/vfs"
 )
 
 // TestGoldenPlan: the page's plan is the code's, byte for byte, and is read back as the same.
@@ -90,4 +93,27 @@ func TestPlanFile(t *testing.T) {
 	}
 	_, err = Applied(m, root, "nothing")
 	wantIs(t, err, ErrUnknown, "repair status")
+}
+
+// TestOtherFileSystem: a file that cannot be renamed, since its directory is on another file system, is carried over, both ways.
+func TestOtherFileSystem(t *testing.T) {
+	m := newDir(t)
+	p, old, new := hashes(t, m, everything)
+	across := func() vfs.FS {
+		f := vfs.NewFaulty(m)
+		f.Inject(vfs.Fault{Op: vfs.OpRename, Match: "before/", Err: syscall.EXDEV})
+		f.Inject(vfs.Fault{Op: vfs.OpRename, Match: "topics/t-0/", Times: 2, Err: syscall.EXDEV})
+		return f
+	}
+	must(t, apply(across(), p))
+	if treeHash(t, m) != new {
+		t.Fatal("apply came to another tree")
+	}
+	if err := undo(across(), p); !errors.Is(err, syscall.EXDEV) { // the second fault strikes the copy's own name
+		t.Fatalf("a failure was passed over: %v", err)
+	}
+	must(t, undo(m, p))
+	if treeHash(t, m) != old {
+		t.Fatal("undo did not restore the tree")
+	}
 }

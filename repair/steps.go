@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"chronik.dev/chronik/broker/vfs"
 )
@@ -58,6 +59,11 @@ func (x *executor) step(s *Step) error {
 
 // rename gives a file another name unless it has it already. made: the repair made it, or was killed before.
 func (x *executor) rename(from, to string, made bool) error {
+	for _, rest := range []string{from + carrySuffix, to + carrySuffix} { // of an attempt before
+		if err := x.fs.Remove(rest); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	here, err := vfs.Exists(x.fs, from)
 	if err != nil {
 		return err
@@ -71,7 +77,11 @@ func (x *executor) rename(from, to string, made bool) error {
 			return err
 		}
 	case here:
-		if err := x.fs.Rename(from, to); err != nil {
+		err := x.fs.Rename(from, to)
+		if errors.Is(err, syscall.EXDEV) { // wal/ may be a link to another disk
+			err = x.carry(from, to)
+		}
+		if err != nil {
 			return err
 		}
 	case !there && !made:
@@ -81,6 +91,41 @@ func (x *executor) rename(from, to string, made bool) error {
 		return err
 	}
 	return x.syncDir(filepath.Dir(from))
+}
+
+// carrySuffix ends the name of a copy that is not whole yet.
+const carrySuffix = ".repair" + vfs.TempSuffix
+
+// carry moves a file to another file system. The copy is whole and durable before it gets its name, and has it before the original goes: a crash
+// leaves one of them, or both with the same content.
+func (x *executor) carry(from, to string) error {
+	source, err := x.fs.OpenFile(from, os.O_RDONLY)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	size, err := source.Size()
+	if err != nil {
+		return err
+	}
+	temp := to + carrySuffix
+	copied, err := x.fs.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	if err = copyRange(source, copied, 0, size); err == nil {
+		err = copied.Sync()
+	}
+	if err = errors.Join(err, copied.Close()); err != nil {
+		return err
+	}
+	if err := x.fs.Rename(temp, to); err != nil {
+		return err
+	}
+	if err := x.fs.SyncDir(filepath.Dir(to)); err != nil {
+		return err
+	}
+	return x.fs.Remove(from)
 }
 
 // syncDir makes names durable; the directory of a step that was done long ago may be gone.

@@ -198,6 +198,8 @@ func (s *scanner) describe(path string, size int64) Entry {
 		return Entry{Kind: "Raft snapshot"}
 	case s.below(path, datadir.EvidenceDir):
 		return Entry{Kind: "evidence"}
+	case s.below(path, datadir.RepairsDir):
+		return Entry{Kind: "repair"}
 	case s.below(path, datadir.QuarantineDir):
 		return Entry{Kind: "quarantined"}
 	case strings.HasSuffix(name, vfs.TempSuffix):

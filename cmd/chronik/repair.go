@@ -105,7 +105,21 @@ Exit codes: 0 done, 5 the node is running, 8 the directory changed since, 12 no 
 	}
 	c.dirFlag(cmd)
 	a.formatFlag(cmd)
+	cmd.ValidArgsFunction = c.completeIDs
 	return marked(cmd, changesDir)
+}
+
+// completeIDs offers the repairs of the directory.
+func (c *changing) completeIDs(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	repairs, err := repair.List(vfs.OS, filepath.Clean(c.dir))
+	if err != nil || len(args) > 0 || c.dir == "" {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var out []string
+	for i := range repairs {
+		out = append(out, fmt.Sprintf("%s\t%s, %s", repairs[i].ID, repairs[i].Verb, repairs[i].State))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 func newRepairStatus(a *app) *cobra.Command {
