@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/recovery"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 )
@@ -103,4 +104,34 @@ func TestMendNothing(t *testing.T) {
 	n.produce("t", 0, 3, "v")
 	_, err := New(options(n.kill()), Mend)
 	wantIs(t, err, ErrNothing, "already as it would leave it")
+}
+
+// TestMendAll: HardState, the manifest and a batch in the journal are damaged at once, and one plan mends them all.
+func TestMendAll(t *testing.T) {
+	n := startNode(t, vfs.NewMem(1))
+	n.create("t", 1)
+	n.produce("t", 0, 10, "v")
+	all := n.read("t", 0)
+	m := n.kill()
+	lsns, _ := frames(t, m, "t")
+	damagedGroup(t, m, lsns[6])
+	for _, name := range []string{"wal/manifest.0", "wal/manifest.1", "raft/hardstate.0", "raft/hardstate.1"} {
+		must(t, m.Flip(filepath.Join(root, name), 60, 1))
+	}
+	p, n := repaired(t, m, Mend)
+	if got := n.read("t", 0); !slices.Equal(got, all[:12]) || p.LossTotal != 8 {
+		t.Fatalf("%d records are served, the plan loses %d: %+v", len(got), p.LossTotal, p.Loss)
+	}
+}
+
+// TestMendRefuses: what this machine cannot mend is said, with nothing planned.
+func TestMendRefuses(t *testing.T) {
+	n := startNode(t, vfs.NewMem(1))
+	n.create("t", 1)
+	m := n.kill()
+	for _, c := range []string{"0", "1"} {
+		must(t, m.Flip(root+"/wal/checkpoint."+c, 60, 1))
+	}
+	_, err := New(options(m), Mend)
+	wantIs(t, err, recovery.ErrNoCheckpoint, "")
 }
