@@ -93,13 +93,7 @@ func TruncateTail(d *Draft) error {
 	if err != nil {
 		return err
 	}
-	var tail *wal.Finding
-	for i := range j.inv.Findings {
-		if f := &j.inv.Findings[i]; f.Verdict == wal.Torn || f.Verdict == wal.Undecided {
-			tail = f
-			break
-		}
-	}
+	tail := j.tail()
 	if tail == nil {
 		d.Say("the journal has no torn or undecided end")
 		return nil
@@ -119,12 +113,25 @@ func TruncateTail(d *Draft) error {
 	return j.cut(j.inv, nil, tail)
 }
 
+// tail is the first torn or undecided finding, nil if the end is whole.
+func (j *journal) tail() *wal.Finding {
+	for i := range j.inv.Findings {
+		if f := &j.inv.Findings[i]; f.Verdict == wal.Torn || f.Verdict == wal.Undecided {
+			return f
+		}
+	}
+	return nil
+}
+
 // TruncateJournal is `wal truncate --at LSN`: the frame with that LSN and all behind it are no part of the journal any more. No partition log is
 // touched: what a checkpoint already counts there stays.
 func TruncateJournal(d *Draft, lsn wal.LSN) error {
 	j, err := readJournal(d)
 	if err != nil {
 		return err
+	}
+	if lsn > j.inv.Last && j.tail() != nil {
+		return TruncateTail(d) // of which nothing is part of the journal
 	}
 	if lsn > j.inv.Last {
 		return fmt.Errorf("%w: the journal ends at LSN %d, before %d", ErrNothing, j.inv.Last, lsn)

@@ -118,6 +118,31 @@ func TestTruncateTail(t *testing.T) {
 	}
 }
 
+// TestTruncateTorn: an interrupted write is cut, with and without its LSN as the target; nothing of it was acknowledged.
+func TestTruncateTorn(t *testing.T) {
+	n := startNode(t, vfs.NewMem(1))
+	n.create("t", 1)
+	n.produce("t", 0, 3, "v")
+	all := n.read("t", 0)
+	n.large = 20_000
+	n.produce("t", 0, 1, "w")
+	left := n.kill()
+	last := lastGroup(t, left)
+	must(t, truncate(left, last.File, last.Offset+wal.BlockSize))
+	if found := verify(t, left); len(found) != 1 || found[0].Verdict != wal.Torn {
+		t.Fatalf("the damage is not torn: %+v", found)
+	}
+	for _, verb := range []func(*Draft) error{TruncateTail, func(d *Draft) error { return TruncateJournal(d, last.Head.FirstLSN) }} {
+		p, n := repaired(t, left.Kill(), verb)
+		if p.LossTotal != 2 || p.Loss[0].Acknowledged != AckNo || len(p.NeedsAccept) != 0 {
+			t.Fatalf("%+v", p.Loss)
+		}
+		if got := n.read("t", 0); !slices.Equal(got, all) {
+			t.Fatalf("%d records are served", len(got))
+		}
+	}
+}
+
 // lastGroup is the last group with a frame of the journal.
 func lastGroup(t testing.TB, fs vfs.FS) wal.Group {
 	t.Helper()
