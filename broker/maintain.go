@@ -12,8 +12,11 @@ import (
 // The background of a node is four goroutines, started by startBackground and ended by stopBackground:
 // checkpoints, retention and compaction, the watch over journal and Raft, and (in coordinator) offset expiry.
 
-// checkpointPoll is how often the checkpointer looks at the journal's growth.
-const checkpointPoll = 100 * time.Millisecond
+// checkpointPoll is how often the checkpointer looks at the journal's growth; on a full disk every change leads to a checkpoint after fullInterval.
+const (
+	checkpointPoll = 100 * time.Millisecond
+	fullInterval   = time.Second
+)
 
 func (b *Broker) startBackground() {
 	for _, run := range []func(){b.checkpoints, b.maintenance, b.watch} {
@@ -42,7 +45,7 @@ func (b *Broker) watch() {
 }
 
 // checkpoints takes a checkpoint when the journal has grown by chronik.checkpoint.bytes, when it is at its cap, or after
-// chronik.checkpoint.interval.ms if anything was written.
+// chronik.checkpoint.interval.ms if anything was written. A full disk does not wait so long: what was deleted gives its room back with the next checkpoint.
 func (b *Broker) checkpoints() {
 	ticker := time.NewTicker(checkpointPoll)
 	defer ticker.Stop()
@@ -55,7 +58,11 @@ func (b *Broker) checkpoints() {
 		}
 		cfg := b.Config()
 		grown := b.journal.LiveBytes() - b.liveAtCheckpoint.Load()
-		aged := time.Since(last) >= time.Duration(cfg.CheckpointIntervalMs())*time.Millisecond && b.journal.Synced() != base
+		interval := time.Duration(cfg.CheckpointIntervalMs()) * time.Millisecond
+		if b.space.low.Load() {
+			interval = min(interval, fullInterval)
+		}
+		aged := time.Since(last) >= interval && b.journal.Synced() != base
 		if grown < cfg.CheckpointBytes() && !aged && !b.journal.Full() {
 			continue
 		}
@@ -122,7 +129,10 @@ func (b *Broker) close() error {
 	b.stopBackground()
 	b.groups.Close()
 	if b.Err() != nil {
-		return b.abandon()
+		if err := b.abandon(); err != nil {
+			b.logger.Warn("closing after the failure", "error", err) // the failure itself, mostly
+		}
+		return nil
 	}
 	var errs []error
 	for _, l := range b.allLogs() {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chronik.dev/chronik/broker/vfs"
 )
 
 // TestRepeatedNames: who asks for the same thing many times in one request is answered once: the answer is thousands of times as long as
@@ -185,4 +187,27 @@ func TestDescriptors(t *testing.T) {
 	if s := n.s.Stats(); s.Refused != 1 || s.Connections != 0 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestDeletingMakesRoom: on a full disk the room of a deleted topic is there at once, not a checkpoint's age later.
+func TestDeletingMakesRoom(t *testing.T) {
+	disk := vfs.NewMem(1)
+	disk.SetLimit(48 << 20)
+	n := startOn(t, disk, Options{}, "chronik.journal.segment.bytes=1048576", "chronik.disk.reserve.bytes=1048576", "chronik.tail.memory.bytes=4194304")
+	id := n.create("large", 1)
+	n.create("other", 1)
+	p := n.dial()
+	put := func(topic string) int16 {
+		req := produceTo(9, topic, [16]byte{}, 0, -1, records(string(make([]byte, 500_000))))
+		return call1[*kmsg.ProduceResponse](p, req).Topics[0].Partitions[0].ErrorCode
+	}
+	for i := 0; put("large") == 0; i++ {
+		if i > 200 {
+			t.Fatal("the disk is never full")
+		}
+	}
+	if err := n.b.DeleteTopic(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "there is room again", func() bool { return put("other") == 0 })
 }

@@ -53,7 +53,7 @@ the properties file, defaults. An unknown key stops the start and names the near
 			if err != nil {
 				return err
 			}
-			return a.serve(cfg)
+			return hinted(a.serve(cfg), cfg.DataDir())
 		},
 	}
 	o.flags(cmd)
