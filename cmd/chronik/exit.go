@@ -126,6 +126,10 @@ func exitCode(err error) int {
 		{fs.ErrNotExist, exitNotFound},
 		{fs.ErrPermission, exitDenied},
 		{syscall.EROFS, exitDenied},
+		{wal.ErrManifest, exitCorrupt}, // behind what the disk itself may have answered
+		{datadir.ErrOtherNode, exitRefused},
+		{datadir.ErrOtherCluster, exitRefused},
+		{datadir.ErrForeign, exitRefused},
 		{kerr.UnknownTopicOrPartition, exitNotFound},
 		{kerr.UnknownTopicID, exitNotFound},
 		{kerr.GroupIDNotFound, exitNotFound},

@@ -7,7 +7,26 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/wal"
 )
+
+func TestExitOfAForeignDirectory(t *testing.T) {
+	for _, c := range []struct {
+		cause error
+		code  int
+	}{
+		{wal.ErrManifest, exitCorrupt},
+		{fmt.Errorf("%w: %w", wal.ErrManifest, syscall.EIO), exitIO},
+		{datadir.ErrOtherNode, exitRefused},
+		{datadir.ErrForeign, exitRefused},
+	} {
+		if code := exitCode(fmt.Errorf("recover /d: %w", c.cause)); code != c.code {
+			t.Errorf("%v: exit %d, want %d", c.cause, code, c.code)
+		}
+	}
+}
 
 func TestHinted(t *testing.T) {
 	for _, c := range []struct {
