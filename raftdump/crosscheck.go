@@ -217,6 +217,9 @@ func (v *verifier) replay() {
 		return // meanings said so
 	}
 	v.sum.Applied, v.sum.Hash = v.s.commit, hashText(m.Hash())
+	if ahead, whole := v.s.between(v.s.commit, v.s.last); whole && apply(m, ahead) == nil {
+		v.image = m.Image()
+	}
 	if _, err := follow(newest.ConfState, behind); err != nil {
 		v.report(v.atSnapshot(newest, wal.Corrupt, RuleConfState, "the membership changes behind it cannot be applied to it: %v", err))
 	}

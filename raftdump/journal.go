@@ -22,7 +22,7 @@ type place struct {
 // journal checks that checkpoint and, if deep, journal name nothing that the log does not explain: an index above its end, or a topic that was
 // neither created nor deleted, means that raft/ is older than they are.
 func (v *verifier) journal(deep bool) error {
-	image := v.image()
+	image := v.image
 	opened := v.checkpointed()
 	for i := range opened {
 		v.explains(opened[i].at, opened[i].id, image)
@@ -59,21 +59,6 @@ func (v *verifier) journal(deep bool) error {
 		}
 	}
 	return nil
-}
-
-// image is the metadata after the last entry; nil if it cannot be told.
-func (v *verifier) image() *metadata.Image {
-	if v.s.newest == nil {
-		return nil
-	}
-	m, _, err := v.d.restore(v.s.newest)
-	if err != nil {
-		return nil
-	}
-	if behind, whole := v.s.between(v.s.newest.Index, v.s.last); !whole || apply(m, behind) != nil {
-		return nil
-	}
-	return m.Image()
 }
 
 // checkpointed lists the partitions of the checkpoint but those that are stopped; damage to it is walinspect's to report.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/metadata"
 	"chronik.dev/chronik/broker/raftlog"
 	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/wal"
@@ -70,6 +71,7 @@ type verifier struct {
 	found  []Finding
 	losing bool // the log has lost entries for which it answered
 	refuse *raftlog.DamageError
+	image  *metadata.Image // after the last entry; nil if it cannot be told
 }
 
 func (v *verifier) report(f Finding) { v.found = append(v.found, f) }
