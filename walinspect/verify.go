@@ -70,6 +70,8 @@ type verifier struct {
 	grown   map[string]bool // directories of partitions with frames behind the checkpoint; nil: the journal was not read
 	failed  error           // of emit
 	started bool            // a node started meanwhile
+
+	founding bool // the directory never came to be: there is nothing to judge
 }
 
 // Verify reports every finding, in no particular order of gravity, and goes on past damage. It returns ErrStarted, beside a valid summary,
@@ -128,7 +130,9 @@ func (v *verifier) report(f Finding) {
 
 // dataDir verifies a whole data directory: identity, journal, Raft, partition logs, and each against the others.
 func (v *verifier) dataDir() error {
-	v.identity()
+	if v.identity(); v.founding {
+		return v.failed
+	}
 	checkpoint := v.t.checkpoint()
 	if v.level == Fast {
 		if err := v.journal(filepath.Join(v.t.Root, datadir.WalDir), wal.Journal, ""); err != nil {

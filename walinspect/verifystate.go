@@ -31,6 +31,14 @@ func (v *verifier) identity() {
 			Evidence: err.Error(), Next: "chronik wal scan " + quote(t.Root),
 		})
 	default:
+		if v.founding = info.Founding && !t.live; v.founding {
+			v.report(Finding{
+				Verdict: wal.Notice, File: t.rel(base), Record: "identity", Reason: "founding",
+				Evidence: "a crash interrupted the very first start: nothing was ever acknowledged from here, and the next start begins anew",
+				Next:     "chronik serve --data-dir " + quote(t.Root),
+			})
+			return
+		}
 		v.copies("identity", info.Copies)
 		for _, name := range info.Unknown {
 			v.report(t.unknownFile(filepath.Join(t.Root, name)))

@@ -223,12 +223,30 @@ func (d *Dir) StartOver() error {
 	if d.id.Founded {
 		return fmt.Errorf("start over in %s: the directory is founded; nothing was removed", d.path)
 	}
+	if name, err := firstPartition(d.fsys, d.path); err != nil {
+		return fmt.Errorf("start over in %s: %w", d.path, err)
+	} else if name != "" {
+		return fmt.Errorf("start over in %s: the identity says that the directory was never founded, but there is %s: somebody put back an old identity; "+
+			"nothing was removed; restore identity.0 and identity.1 from a backup: %w", d.path, filepath.Join(TopicsDir, name), ErrNoIdentity)
+	}
 	for _, name := range []string{WalDir, RaftDir, TopicsDir} {
 		if err := vfs.RemoveAll(d.fsys, d.Path(name)); err != nil {
 			return fmt.Errorf("start over in %s: %w", d.path, err)
 		}
 	}
 	return d.fsys.SyncDir(d.path)
+}
+
+// firstPartition names what is in topics/, "" if there is nothing. A directory that is still being founded has no partition.
+func firstPartition(fsys vfs.FS, path string) (string, error) {
+	entries, err := fsys.ReadDir(filepath.Join(path, TopicsDir))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0 {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return entries[0].Name(), nil
 }
 
 // Founded records, durably, that wal/ and raft/ are complete: from now on a missing one is damage, never a reason to start a new one.
@@ -252,9 +270,10 @@ func (d *Dir) Close() error { return d.lock.Close() }
 type Info struct {
 	Path     string            `json:"path"`
 	Identity Identity          `json:"identity"`
-	Copies   [2]statefile.Copy `json:"copies"`  // of the identity
-	Running  bool              `json:"running"` // a process holds the lock
-	Unknown  []string          `json:"unknown"` // names that are not chronik's
+	Copies   [2]statefile.Copy `json:"copies"`             // of the identity
+	Running  bool              `json:"running"`            // a process holds the lock
+	Unknown  []string          `json:"unknown"`            // names that are not chronik's
+	Founding bool              `json:"founding,omitempty"` // a crash interrupted the first start: nothing was ever acknowledged, the next start begins anew
 }
 
 // Inspect reads a directory's identity. It changes nothing and holds no lock. Errors are ErrMissing, ErrNoIdentity and *statefile.VersionError.
@@ -288,6 +307,8 @@ func Inspect(fsys vfs.FS, path string) (*Info, error) {
 	if info.Running, err = Running(fsys, path); err != nil {
 		return nil, err
 	}
+	name, err := firstPartition(fsys, path)
+	info.Founding = err == nil && name == "" && !info.Identity.Founded
 	return info, nil
 }
 

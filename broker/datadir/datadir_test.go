@@ -98,8 +98,17 @@ func TestOpen(t *testing.T) {
 		t.Fatalf("%+v", info)
 	}
 	must(t, m.Mkdir(d.Path(WalDir)))
+	if !info.Founding {
+		t.Fatal("it is not said that the directory is still being founded")
+	}
 	must(t, d.StartOver())
 	must(t, m.Mkdir(d.Path(WalDir)))
+	must(t, vfs.MkdirAll(m, d.Path(TopicsDir, "a-0"))) // an old identity was put back
+	wantIs(t, d.StartOver(), ErrNoIdentity, "a-0")
+	if there, err := vfs.Exists(m, d.Path(WalDir)); err != nil || !there {
+		t.Fatal("the journal is gone", err)
+	}
+	must(t, m.Remove(d.Path(TopicsDir, "a-0")))
 	must(t, d.Founded())
 	must(t, d.Founded())
 	if err := d.StartOver(); err == nil {
