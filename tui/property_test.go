@@ -134,6 +134,9 @@ func TestAnyFrame(t *testing.T) {
 			}
 			frame := m.View()
 			fits(t, frame, w, h)
+			if last := frame[strings.LastIndexByte(frame, '\n')+1:]; w >= 20 && h >= 8 && !m.typing && m.flash == "" && !strings.Contains(last, "help") {
+				t.Errorf("the footer is gone from %q", frame)
+			}
 			if !theme.color && strings.ContainsFunc(frame, func(r rune) bool { return r != '\n' && (uni.IsControl(r) || uni.Is(uni.Cf, r)) }) {
 				t.Errorf("control characters in %q", frame)
 			}

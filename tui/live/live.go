@@ -18,7 +18,7 @@ import (
 	"chronik.dev/chronik/broker/recovery"
 )
 
-// Source answers what a screen wants to know. It always answers; a Snapshot without an answer says why in Err.
+// Source answers what a screen wants to know, also several questions at once. It always answers; a Snapshot without an answer says why in Err.
 type Source interface {
 	Poll(ctx context.Context, w Want) *Snapshot
 }

@@ -73,6 +73,10 @@ func TestHistory(t *testing.T) {
 			t.Fatalf("rates %v, want %v", tail, want)
 		}
 	}
+	h.Add(said(140, 2, 99))
+	if rate := h.Rate(func(p *admin.Sample) uint64 { return p.Traffic.ProducedBytes }); !math.IsNaN(rate.Last()) || !math.IsNaN(rate[len(rate)-5]) {
+		t.Errorf("a rate over 18 seconds without a sample: %v", rate[len(rate)-12:])
+	}
 	if g := h.Gauge(func(p *admin.Sample) float64 { return p.ProduceP99 }); g.Max() != 0 || !math.IsNaN(g.Last()) {
 		t.Errorf("what was not measured is a gap: %v", g.Last())
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // maxLine bounds one snapshot of a recording, in bytes.
@@ -14,6 +15,7 @@ const maxLine = 16 << 20
 // Recording is a session that was written down: a snapshot per line, JSON. Poll answers one after the other, then the last again and again.
 type Recording struct {
 	Snapshots []*Snapshot
+	mu        sync.Mutex
 	next      int
 }
 
@@ -43,6 +45,8 @@ func ReadRecording(r io.Reader) (*Recording, error) {
 
 // Poll implements Source.
 func (r *Recording) Poll(context.Context, Want) *Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	s := r.Snapshots[min(r.next, len(r.Snapshots)-1)]
 	r.next++
 	return s
@@ -53,11 +57,14 @@ type Recorder struct {
 	Source Source
 	To     io.Writer
 	Err    error // of the first write that failed; nothing is written after it
+	mu     sync.Mutex
 }
 
 // Poll implements Source.
 func (r *Recorder) Poll(ctx context.Context, w Want) *Snapshot {
 	s := r.Source.Poll(ctx, w)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.Err == nil {
 		var line []byte
 		if line, r.Err = json.Marshal(s); r.Err == nil {
