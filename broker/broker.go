@@ -215,7 +215,7 @@ func (b *Broker) SetListeners(ctx context.Context, endpoints []metadata.Endpoint
 		command.Listeners = append(command.Listeners, &metapb.Endpoint{Name: e.Name, Host: e.Host, Port: uint32(e.Port)})
 	}
 	if _, err := b.propose(ctx, command); err != nil {
-		return fmt.Errorf("register broker %d: %w", b.nodeID, err)
+		return fmt.Errorf("register broker %d: %w", b.nodeID, errors.Join(err, ctx.Err()))
 	}
 	b.listeners.Store(&endpoints)
 	b.ready.Store(true)

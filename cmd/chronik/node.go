@@ -65,12 +65,12 @@ func (a *app) serve(cfg *config.Config) (err error) {
 		return err
 	}
 	if err := s.open(ctx); err != nil {
-		return err
+		return s.unlessInterrupted(ctx, err)
 	}
 	s.attachPeer()
 	told, err := s.listenKafka(ctx)
 	if err != nil {
-		return err
+		return s.unlessInterrupted(ctx, err)
 	}
 	fmt.Fprintf(a.err, "ready: kafka %s, admin %s, peer %s, node %d, cluster %s, data %s\n",
 		strings.Join(told, " "), s.adminAt, s.peerAt, s.broker.NodeID(), s.broker.ClusterID(), cfg.DataDir())
@@ -87,6 +87,20 @@ func (a *app) serve(cfg *config.Config) (err error) {
 		s.serving--
 		return err
 	}
+}
+
+// interrupted says whether err only tells that a signal came before the node was ready.
+func interrupted(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && errors.Is(err, context.Canceled)
+}
+
+// unlessInterrupted returns the error of a start, nil if a signal ended it.
+func (s *server) unlessInterrupted(ctx context.Context, err error) error {
+	if !interrupted(ctx, err) {
+		return err
+	}
+	s.log.Info("stopping before the node was ready", "cause", context.Cause(ctx), "interrupted", err)
+	return nil
 }
 
 func (s *server) notify(state string) {
