@@ -237,6 +237,7 @@ type Outcome struct {
 	LogStart, End int64
 	Status        Status
 	Reason        string // why it is stopped or uncertain
+	Truncated     bool   // the journal cuts it: what is in the files past Files may be of before the cut
 }
 
 // Check comes to the verdicts that Boot would come to, and changes nothing. Memory is bounded.

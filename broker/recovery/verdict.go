@@ -101,7 +101,7 @@ func (s *scan) conclude() error {
 
 // result is the partition's Outcome. Closed files may be as the cleaner left them: their sizes are those that the replay found.
 func (p *part) result(r *PartitionReport) Outcome {
-	o := Outcome{Files: p.files, LogStart: r.LogStart, End: r.End, Status: r.Status, Reason: r.Reason}
+	o := Outcome{Files: p.files, LogStart: r.LogStart, End: r.End, Status: r.Status, Reason: r.Reason, Truncated: len(p.cuts) > 0}
 	if p.replay == nil {
 		o.Files = p.st
 		return o

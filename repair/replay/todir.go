@@ -137,6 +137,9 @@ func (b *builder) survey() error {
 				return err
 			}
 		}
+		if p.Truncated {
+			continue // what is behind the checkpoint may be of before the cut
+		}
 		if err := s.behind(p, d.add); err != nil {
 			return err
 		}

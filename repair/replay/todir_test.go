@@ -110,6 +110,26 @@ func (n *node) append(l *partition.Log) {
 	}
 }
 
+// boundary is where some batch of a log begins, or the log ends.
+func (n *node) boundary(l *partition.Log) int64 {
+	at := []int64{l.LogEnd()}
+	for next := l.LogStart(); next < l.LogEnd(); {
+		raw, err := l.Read(partition.ReadRequest{Offset: next, UpTo: l.LogEnd(), MaxBytes: 1 << 20, AtLeastOne: true})
+		if err == nil {
+			err = batch.Each(raw, func(h batch.Header, _ []byte) error {
+				if next = h.LastOffset() + 1; h.BaseOffset >= l.LogStart() {
+					at = append(at, h.BaseOffset)
+				}
+				return nil
+			})
+		}
+		if err != nil {
+			n.t.Fatal(err)
+		}
+	}
+	return at[n.rng.IntN(len(at))]
+}
+
 // work does random things; everything is acknowledged when it returns.
 func (n *node) work() {
 	topics := 1 + n.rng.IntN(3)
@@ -127,6 +147,14 @@ func (n *node) work() {
 				n.t.Fatal(err)
 			}
 		case 1:
+			if err := l.Truncate(n.boundary(l)); err != nil {
+				n.t.Fatal(err)
+			}
+			n.next[l.Name()] = 0
+			for _, p := range l.Producers() {
+				n.next[l.Name()] = p.LastSequence + 1
+			}
+		case 2:
 			id := l.Identity()
 			if err := n.b.DeleteTopic(context.Background(), id.ID); err != nil {
 				n.t.Fatal(err)
