@@ -171,3 +171,40 @@ func TestWholeFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestOldSnapshots puts both snapshots back from before segments of the log were freed: the gap behind them is found, and so does the node.
+func TestOldSnapshots(t *testing.T) {
+	l := newLab(t)
+	l.found(false)
+	for i := uint64(2); i < 100; i++ {
+		e := l.entry(fmt.Sprintf("topic t%d", i))
+		if i%2 == 0 {
+			e = l.entry("raw " + strings.Repeat("ff", 6000))
+		}
+		must(t, l.save(i, 2, l.id.MemberID, i, e))
+		if i%20 == 0 {
+			l.snapshot(i)
+		}
+		if i == 40 {
+			l.keep("old", "/snapshots/")
+		}
+	}
+	l.stop()
+	if _, found, err := l.dir().Verify(true); err != nil || slices.ContainsFunc(found, func(f Finding) bool { return f.Reason != string(RuleEntry) }) {
+		t.Fatalf("before: %v, %v", found, err)
+	}
+	for _, name := range l.fs.Files() {
+		if strings.Contains(name, "/snapshots/") {
+			must(t, l.fs.Remove(name))
+		}
+	}
+	l.putBack("old")
+	_, found, err := l.dir().Verify(true)
+	must(t, err)
+	if !slices.ContainsFunc(found, func(f Finding) bool { return f.Reason == string(RuleGap) && f.Grave() && f.Lost != "" }) {
+		t.Fatalf("no gap is found: %v", found)
+	}
+	if report, err := raftlog.Inspect(l.options()); err != nil || report.Damage == nil {
+		t.Fatalf("a node starts on it: %v, %+v", err, report)
+	}
+}
