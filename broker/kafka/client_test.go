@@ -230,3 +230,17 @@ func TestJournalAtItsCap(t *testing.T) {
 		}
 	}
 }
+
+// TestManyPartitions: a topic may have as many partitions as a request may ask for, and is there after a restart.
+func TestManyPartitions(t *testing.T) {
+	n := start(t, Options{})
+	n.create("t", 1000)
+	if err := n.b.CreatePartitions(t.Context(), "t", 2000, nil, false); err != nil {
+		t.Fatal(err)
+	}
+	fs := n.fs
+	n.stop()
+	if got := len(startOn(t, fs, Options{}).b.Image().Topics["t"].Partitions); got != 2000 {
+		t.Errorf("%d partitions after a restart", got)
+	}
+}

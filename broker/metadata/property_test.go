@@ -243,7 +243,7 @@ func FuzzApply(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s := New()
-		if n := allocated(func() { s.Apply(1, data) }); n > uint64(16*len(data)+64<<10) {
+		if n := allocated(func() { s.Apply(1, data) }); n > uint64(32*len(data)+64<<10) {
 			t.Fatalf("%d bytes of memory for %d bytes", n, len(data))
 		}
 		s.Apply(2, data)
