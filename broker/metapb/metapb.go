@@ -2,7 +2,7 @@
 // the state they build. It has no behaviour beyond encoding and decoding within limits.
 //
 // Decoding believes nothing: the format version is read before anything else is judged, and Unmarshal refuses bytes whose decoded form
-// would take more than 32 times their length, before it allocates. Encoding is deterministic: equal messages have equal bytes.
+// would take more than 16 times their length, before it allocates. Encoding is deterministic: equal messages have equal bytes.
 //
 // The generated file is checked in. After a change of metadata.proto: `go generate ./broker/metapb` (needs protoc 3.21 or later).
 package metapb
@@ -26,10 +26,11 @@ const Format = 1
 const (
 	MaxCommand  = 1 << 20 // bytes of one command
 	MaxSnapshot = 1 << 30 // bytes of one snapshot
-	// messageCost and stringCost are ceilings of the memory that an embedded message or a repeated string takes beside its own bytes.
-	messageCost = 160
-	stringCost  = 40
-	maxDepth    = 8
+	// bareCost and stringCost are ceilings of the memory that an embedded message without fields or a repeated string takes beside its own
+	// bytes, with its place in a list that grows.
+	bareCost   = 72
+	stringCost = 40
+	maxDepth   = 8
 )
 
 // Errors of decoding.
@@ -54,8 +55,7 @@ func ReadFormat(b []byte) (uint64, error) {
 }
 
 // Unmarshal decodes a Command or Snapshot of at most limit bytes. It fails with ErrFormat before anything else is judged, with ErrMalformed
-// for everything that Marshal does not write, and never allocates more than 32 times len(b) plus 4 KiB:
-// an assignment of one replica is 8 bytes, and messageCost in memory.
+// for everything that Marshal does not write, and never allocates more than 16 times len(b) plus 4 KiB.
 func Unmarshal(b []byte, m proto.Message, limit int) error {
 	v, err := ReadFormat(b)
 	if err != nil {
@@ -71,7 +71,7 @@ func Unmarshal(b []byte, m proto.Message, limit int) error {
 	if err != nil {
 		return err
 	}
-	if cost+2*len(b) > 32*len(b)+4096 {
+	if cost+2*len(b) > 16*len(b)+4096 {
 		return fmt.Errorf("%w: %d bytes would take %d in memory", ErrMalformed, len(b), cost)
 	}
 	if err := proto.Unmarshal(b, m); err != nil {
@@ -108,11 +108,27 @@ func embedded(b []byte, d protoreflect.MessageDescriptor, depth int) (int, error
 			if err != nil {
 				return 0, err
 			}
-			total += messageCost + inner
+			total += messageCost(f.Message()) + inner
 		}
 		b = b[n+size:]
 	}
 	return total, nil
+}
+
+// messageCost is what an embedded message takes in memory beside its own bytes: 96 for an Assignment, which is 8 bytes long with one replica.
+func messageCost(d protoreflect.MessageDescriptor) int {
+	cost := bareCost
+	for i := range d.Fields().Len() {
+		switch f := d.Fields().Get(i); {
+		case f.IsList(), f.Kind() == protoreflect.BytesKind:
+			cost += 24
+		case f.Kind() == protoreflect.StringKind:
+			cost += 16
+		default:
+			cost += 8
+		}
+	}
+	return cost
 }
 
 // Marshal encodes a message; equal messages have equal bytes.
