@@ -284,6 +284,18 @@ func (v *verifier) logFindings() {
 		}
 		v.report(f)
 	}
+	v.manifest()
+}
+
+// manifest reports a valid copy of the log's manifest that is older than the other; damage to a copy is among the log's findings.
+func (v *verifier) manifest() {
+	c := &v.s.Log.Manifest
+	for i := range c {
+		if c[0].State == statefile.OK && c[1].State == statefile.OK && c[i].Seq < c[1-i].Seq {
+			v.report(Finding{Verdict: wal.Notice, File: c[i].Name, Length: v.d.size(c[i].Name), Record: "manifest copy", Reason: "older copy",
+				Evidence: fmt.Sprintf("%s; the other copy is newer and holds everything: %s", c[i], c[1-i])})
+		}
+	}
 }
 
 // identity checks that this directory is one of the group's.

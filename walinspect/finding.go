@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/partition"
+	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/wal"
 )
 
@@ -85,24 +87,40 @@ func (t *Target) loss(id *wal.Identity) Loss {
 	return l
 }
 
-// next is the one command that leads on from a finding in file.
+// next is the one command that leads on from a finding in file: to look closer at what is lost, or to mend what is not.
 func (t *Target) next(f *Finding, file string) string {
-	start := ""
-	if t.Root != "" && !t.Kafka {
-		start = "chronik serve --data-dir " + quote(t.Root)
-	}
+	ours := t.Root != "" && !t.Kafka
 	switch f.Verdict {
-	case wal.Torn, wal.Notice:
-		if start != "" {
-			return start // cuts or mends it, after saving the bytes
-		}
-		return "chronik wal scan " + quote(t.Path)
 	case wal.UnknownVersion:
 		return "chronik version"
 	case wal.IOError:
 		return "chronik wal verify " + quote(t.Path) // again, once the device reads
 	}
-	return "chronik wal dump --damaged " + quote(t.dumpable(file))
+	if topic, number, derived := t.derived(f, file); ours && derived {
+		return fmt.Sprintf("chronik log reindex --dir %s --partition %s", quote(t.Root), quote(partition.DirName(topic, number)))
+	}
+	switch {
+	case f.Verdict == wal.Corrupt || f.Verdict == wal.Undecided:
+		return "chronik wal dump --damaged " + quote(t.dumpable(file))
+	case ours:
+		return "chronik serve --data-dir " + quote(t.Root) // cuts or mends it, after saving the bytes
+	}
+	return "chronik wal scan " + quote(t.Path)
+}
+
+// derived says whether a finding is in a file of a partition directory that can be made anew from the batches and the checkpoint.
+func (t *Target) derived(f *Finding, file string) (topic string, number int32, ok bool) {
+	if topic, number, ok = partitionName(filepath.Base(filepath.Dir(file))); !ok || f.Reason == string(wal.ReasonUnknownFile) {
+		return "", 0, false
+	}
+	kind, _, known := segment.ParseName(filepath.Base(file))
+	switch kind {
+	case segment.Log:
+		return topic, number, known && (f.Reason == string(segment.NoSum) || f.Reason == string(segment.BadSum))
+	case segment.Snapshot, segment.TxnIndex:
+		return "", 0, false // the node writes them at the next roll
+	}
+	return topic, number, known
 }
 
 // dumpable is the nearest path to file that Dump takes.

@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"chronik.dev/chronik/broker/batch"
 	"chronik.dev/chronik/broker/partition"
 	"chronik.dev/chronik/broker/segment"
-	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 )
 
@@ -128,6 +126,7 @@ func (v *verifier) segment(p *place, base, size, next int64) (int64, error) {
 	o := segment.VerifyOptions{Size: size, Grown: v.mayHaveGrown(p), Deep: v.level == Deep, DecompressLimit: maxRecords}
 	if p.state != nil && v.level == Deep {
 		o.Exact, o.IndexIntervalBytes = true, p.state.Shape.IndexInterval
+		o.Sealed = base < p.state.Segments[len(p.state.Segments)-1].Base
 	}
 	o.Batch = func(pos int64, h batch.Header, _ []byte) error {
 		v.checkEpoch(p, base, pos, &h)
@@ -263,105 +262,4 @@ func (v *verifier) floors() *kafkaFloors {
 
 func (v *verifier) kafkaFloor(p *place, floors *kafkaFloors) {
 	p.floor, p.clean, p.known = floors.of(filepath.Base(p.dir))
-}
-
-// smallFiles verifies what lies beside the segments: epochs, metadata, producer snapshots, aborted transactions, chronik.sums.
-func (v *verifier) smallFiles(p *place) error {
-	entries, err := v.t.fs.ReadDir(p.dir)
-	if err != nil {
-		v.report(v.t.ioFinding(p.dir, "partition directory", err))
-		return nil
-	}
-	for _, e := range entries {
-		kind, base, ours := segment.ParseName(e.Name())
-		path := filepath.Join(p.dir, e.Name())
-		switch {
-		case !ours && !p.kafka && !partition.Temporary(e.Name()):
-			v.report(v.t.unknownFile(path))
-		case ours && (kind == segment.EpochFile || kind == segment.MetaFile || kind == segment.Snapshot || kind == segment.TxnIndex):
-			v.smallFile(p, kind, base, path)
-		}
-	}
-	if p.kafka || p.state == nil {
-		return nil
-	}
-	return v.sums(p)
-}
-
-func (v *verifier) smallFile(p *place, kind segment.Kind, base int64, path string) {
-	text, err := vfs.ReadFile(v.t.fs, path, maxSmallFile)
-	if err != nil {
-		v.report(v.t.ioFinding(path, "file", err))
-		return
-	}
-	switch kind {
-	case segment.EpochFile:
-		_, err = segment.DecodeEpochs(text)
-	case segment.MetaFile:
-		var id [16]byte
-		if id, err = segment.DecodeMetadata(text); err == nil && p.state != nil && id != p.state.ID {
-			err = &segment.Error{Reason: segment.BadSyntax, Detail: "the topic id is another one than the checkpoint's"}
-		}
-	case segment.Snapshot:
-		_, err = segment.DecodeSnapshot(text)
-	case segment.TxnIndex:
-		_, err = segment.DecodeAbortedTxns(text)
-	}
-	var bad *segment.Error
-	if errors.As(err, &bad) {
-		v.partitionFinding(p, segment.Finding{File: kind.Name(base), Length: int64(len(text)), Record: "file", Reason: bad.Reason,
-			Detail: fmt.Sprintf("%s, at byte %d", bad.Detail, bad.Offset), First: 0, Last: -1})
-	}
-}
-
-// sums compares the directory's files with chronik.sums, up to what the checkpoint promises.
-func (v *verifier) sums(p *place) error {
-	sums, err := segment.OpenSums(v.t.fs, p.dir)
-	if err != nil {
-		v.report(v.t.ioFinding(filepath.Join(p.dir, segment.SumsFileName), "file", err))
-		return nil
-	}
-	for _, bad := range sums.Faults() {
-		f := Finding{Verdict: wal.Notice, File: v.t.rel(bad.File), Offset: bad.Offset, Length: segment.SumSize, Record: "sum entry", Reason: string(bad.Reason),
-			Topic: p.topic, Partition: &p.number, Evidence: bad.Detail + "; the sums guard other files and are never needed to read them"}
-		f.Next = v.t.next(&f, bad.File)
-		v.report(f)
-	}
-	entries := sums.Entries()
-	if v.mayHaveGrown(p) { // a roll and a boot write the epochs again; the checkpoint after it sums them
-		entries = slices.DeleteFunc(slices.Clone(entries), func(s segment.Sum) bool { return s.Kind == segment.EpochFile })
-	}
-	size := func(k segment.Kind, base int64) int64 {
-		if k == segment.Log {
-			return p.sizeOf(base)
-		}
-		info, err := v.t.fs.Stat(filepath.Join(p.dir, k.Name(base)))
-		if err != nil {
-			return -1
-		}
-		return info.Size()
-	}
-	err = segment.CheckSums(v.t.fs, p.dir, entries, size, func(f segment.Finding) { v.partitionFinding(p, f) })
-	if err != nil {
-		v.report(v.t.ioFinding(filepath.Join(p.dir, segment.SumsFileName), "file", err))
-		return nil
-	}
-	if len(sums.Faults()) == 0 && (!v.mayHaveGrown(p) || len(entries) == 0) { // else the next checkpoint covers again what was cut or replaced
-		v.unguarded(p, segment.Live(entries, size))
-	}
-	return nil
-}
-
-// unguarded reports the bytes that chronik.sums does not cover: damage there to what Kafka's own checksums leave out would not show.
-func (v *verifier) unguarded(p *place, live []segment.Sum) {
-	for _, s := range p.state.Segments {
-		for _, gap := range segment.Uncovered(live, segment.Log, s.Base, s.Size) {
-			path := filepath.Join(p.dir, segment.Log.Name(s.Base))
-			f := Finding{Verdict: wal.Notice, File: v.t.rel(path), Offset: gap[0], Length: gap[1] - gap[0], Record: "bytes without a sum",
-				Reason: string(segment.NoSum), Topic: p.topic, Partition: &p.number,
-				Evidence: "chronik.sums does not cover them; the batches are good, but no checksum holds their base offsets and leader epochs"}
-			f.Next = v.t.next(&f, path)
-			v.report(f)
-		}
-	}
 }

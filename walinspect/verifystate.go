@@ -102,6 +102,13 @@ func (v *verifier) copies(what string, copies [2]statefile.Copy) {
 	}
 }
 
+// older reports a valid copy that is older than the other; damage to a copy is reported elsewhere.
+func (v *verifier) older(what string, copies [2]statefile.Copy) {
+	if copies[0].State == statefile.OK && copies[1].State == statefile.OK {
+		v.copies(what, copies)
+	}
+}
+
 func (t *Target) unknownFile(path string) Finding {
 	f := Finding{
 		Verdict: wal.Notice, File: t.rel(path), Record: "file", Reason: string(wal.ReasonUnknownFile),
@@ -189,7 +196,7 @@ func (t *Target) fromRaft(r *raftdump.Finding, dir string) Finding {
 // recovery verifies journal, checkpoint and partition logs against each other, as a start of the node would.
 func (v *verifier) recovery() error {
 	t := v.t
-	report, err := recovery.Check(recovery.CheckOptions{FS: t.fs, Dir: t.Root, DirID: t.dirID})
+	report, err := recovery.Check(recovery.CheckOptions{FS: t.fs, Dir: t.Root, DirID: t.dirID, Deep: v.level == Deep})
 	if err != nil {
 		return v.unlessStarted([]Finding{t.refused(err)})
 	}
@@ -213,6 +220,7 @@ func (v *verifier) recovery() error {
 		return err
 	}
 	v.copies("checkpoint", report.Checkpoint.Copies)
+	v.older("manifest", report.Journal.Manifest)
 	return nil
 }
 

@@ -1,12 +1,14 @@
 package partition
 
 import (
+	"cmp"
 	"errors"
 	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/vfs"
@@ -42,19 +44,27 @@ func (s *sums) add(k segment.Kind, base, from int64, data []byte) {
 }
 
 // cut is told that a file ends at size from now on. An entry that covers bytes on both sides is void as soon as the next one begins at size, so
-// what it covers of the bytes that stay is covered again, from its beginning on. The file must hold those bytes.
+// what it covers of the bytes that stay is covered again, from its beginning on; and as the new entry voids those that end past that, so is
+// what they cover, and so on. The file must hold those bytes.
 func (s *sums) cut(k segment.Kind, base, size int64) error {
-	from := size
-	straddles := func(e segment.Sum) {
-		if e.Kind == k && e.Base == base && e.From < size && size < e.To {
-			from = min(from, e.From)
+	var of []segment.Sum
+	take := func(e segment.Sum) {
+		if e.Kind == k && e.Base == base && e.From < size {
+			of = append(of, e)
 		}
 	}
-	if err := s.each(straddles); err != nil {
+	if err := s.each(take); err != nil {
 		return err
 	}
 	for _, e := range s.pending {
-		straddles(e)
+		take(e)
+	}
+	slices.SortFunc(of, func(a, b segment.Sum) int { return cmp.Compare(b.From, a.From) })
+	from := size
+	for _, e := range of { // those that begin later first: each decides for those before it
+		if e.From < from && from < e.To {
+			from = e.From
+		}
 	}
 	if from == size {
 		return nil

@@ -64,6 +64,8 @@ type JournalInfo struct {
 	Highest  wal.LSN `json:"highest"`
 	Bytes    int64   `json:"bytes"`
 	Clean    bool    `json:"clean"`
+
+	Manifest [2]statefile.Copy `json:"manifest"`
 }
 
 // JournalFinding is a finding in the journal, with where its bytes were saved.

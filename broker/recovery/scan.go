@@ -67,6 +67,7 @@ type scan struct {
 	dirID    [16]byte
 	readOnly bool
 	release  bool // Options.Release
+	deep     bool // reads spares and the reserve too
 	env      *partition.Env
 	topic    func(id [16]byte) (string, bool)
 	config   func(topic string) partition.Config
@@ -120,7 +121,7 @@ func (s *scan) loadCheckpoint() error {
 
 func (s *scan) inspect(visit func(*wal.Group) error) (*wal.Inventory, error) {
 	inv, err := wal.Inspect(wal.InspectOptions{
-		FS: s.fs, Dir: s.walDir(), DirID: s.dirID, Kind: wal.Journal, MinSynced: s.ck.Synced(), Progress: s.meter.advance,
+		FS: s.fs, Dir: s.walDir(), DirID: s.dirID, Kind: wal.Journal, MinSynced: s.ck.Synced(), Deep: s.deep, Progress: s.meter.advance,
 		Expect: s.meter.expect,
 	}, visit)
 	if err != nil {
@@ -146,7 +147,7 @@ func (s *scan) survey() error {
 	info := &s.report.Journal
 	*info = JournalInfo{
 		Segments: len(inv.Segments), Spares: len(inv.Spares), First: inv.First, Last: inv.Last, Floor: inv.Floor, Highest: inv.Highest,
-		Bytes: inv.Bytes, Clean: inv.Clean,
+		Bytes: inv.Bytes, Clean: inv.Clean, Manifest: inv.Manifest,
 	}
 	for i := range inv.Findings {
 		f := &inv.Findings[i]

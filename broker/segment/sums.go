@@ -250,7 +250,7 @@ func CheckSums(fsys vfs.FS, dir string, sums []Sum, size func(k Kind, base int64
 			var err error
 			if f, err = fsys.OpenFile(filepath.Join(dir, name), os.O_RDONLY); errors.Is(err, fs.ErrNotExist) {
 				f = nil
-				report(Finding{File: name, Length: s.To, Record: "file", Reason: MissingFile, Detail: "chronik.sums has entries of it"})
+				report(Finding{File: name, Length: s.To, Record: "file", Reason: MissingFile, Detail: "chronik.sums has entries of it", Last: -1})
 				continue
 			} else if err != nil {
 				return err
@@ -262,11 +262,11 @@ func CheckSums(fsys vfs.FS, dir string, sums []Sum, size func(k Kind, base int64
 			return err
 		}
 		if int64(n) < s.To-s.From {
-			report(Finding{File: name, Offset: s.From + int64(n), Length: s.To - s.From - int64(n), Record: "file", Reason: Truncated, Detail: "chronik.sums covers more"})
+			report(Finding{File: name, Offset: s.From + int64(n), Length: s.To - s.From - int64(n), Record: "file", Reason: Truncated, Detail: "chronik.sums covers more", Last: -1})
 			continue
 		}
 		if got := crc32.Checksum(buf[:n], castagnoli); got != s.CRC {
-			report(Finding{File: name, Offset: s.From, Length: int64(n), Record: "sum", Reason: BadSum, Detail: fmt.Sprintf("CRC-32C is %08x, chronik.sums says %08x", got, s.CRC)})
+			report(Finding{File: name, Offset: s.From, Length: int64(n), Record: "sum", Reason: BadSum, Detail: fmt.Sprintf("CRC-32C is %08x, chronik.sums says %08x", got, s.CRC), Last: -1})
 		}
 	}
 	return nil

@@ -27,6 +27,7 @@ type VerifyOptions struct {
 	Size               int64 // bytes of .log to look at; -1 all
 	Grown              bool  // the segment may have grown past Size: what the indexes say of bytes past it is not judged
 	Deep               bool  // decompress and decode every record
+	Sealed             bool  // the segment was closed: with Exact, the last time entry must be there
 	Exact              bool  // the indexes must be those that the batches imply; false: each entry must be true (Kafka's depend on restarts)
 	IndexIntervalBytes int32 // for Exact
 	DecompressLimit    int   // for Deep: bytes of one batch; 0 means 128 MiB

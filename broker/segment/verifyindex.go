@@ -196,8 +196,14 @@ func (c *timeCheck) room(e TimeEntry) bool {
 
 // end takes the entry that Seal adds, if the batches imply one.
 func (c *timeCheck) end(implied []byte) {
-	if c.v.o.Exact && !c.v.damaged && c.cur != nil && bytes.Equal(c.cur, implied) {
-		c.advance()
+	if c.v.o.Exact && !c.v.damaged && len(implied) > 0 {
+		switch {
+		case c.cur != nil && bytes.Equal(c.cur, implied):
+			c.advance()
+		case c.cur == nil && c.v.o.Sealed && !c.failed:
+			e := decodeTime(implied, c.v.base)
+			c.bad("the entry that closes the segment is missing: time %d at offset %d", e.Timestamp, e.Offset)
+		}
 	}
 	for ; c.cur != nil && !c.failed; c.advance() {
 		e := decodeTime(c.cur, c.v.base)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/repair"
 )
@@ -65,6 +66,15 @@ func (c *changing) note(cmd *cobra.Command, args []string) {
 	}
 }
 
+// command is the command line without --apply.
+func (c *changing) command() string {
+	line := "chronik " + c.verb + " --dir " + datadir.Quote(c.dir)
+	for _, arg := range c.args {
+		line += " " + datadir.Quote(arg)
+	}
+	return line
+}
+
 func (c *changing) run(a *app, verb func(*repair.Draft) error) error {
 	plan, err := repair.New(repair.Options{FS: vfs.OS, Dir: c.dir, Verb: c.verb, Args: c.args, Tool: buildInfo().Version}, verb)
 	if errors.Is(err, repair.ErrNothing) {
@@ -78,7 +88,7 @@ func (c *changing) run(a *app, verb func(*repair.Draft) error) error {
 			return err
 		}
 	}
-	out := planned{Plan: outline(plan), file: c.planOut, dir: c.dir}
+	out := planned{Plan: outline(plan), file: c.planOut, dir: c.dir, again: c.command()}
 	if c.apply {
 		if out.Outcome, err = repair.Apply(c.applyOptions(), plan); err != nil {
 			out.failed = true // the plan is printed all the same: it says what was refused
@@ -101,8 +111,8 @@ type planned struct {
 	Outcome *repair.Outcome `json:"outcome"`
 	Nothing string          `json:"nothing,omitempty"` // why there is no plan
 
-	file, dir string
-	failed    bool
+	file, dir, again string // again is the command as it was given
+	failed           bool
 }
 
 // planOutline is a plan without the bytes that it carries.
@@ -150,7 +160,7 @@ func (p planned) text(w io.Writer) error {
 	case p.file != "":
 		_, err = fmt.Fprintf(w, "Nothing was changed. To do it: chronik repair apply --dir %s%s %s\n", p.dir, p.Plan.acceptFlag(), p.file)
 	default:
-		_, err = fmt.Fprintf(w, "Nothing was changed. To do it: the same command with --apply%s\n", p.Plan.acceptFlag())
+		_, err = fmt.Fprintf(w, "Nothing was changed. To do it: %s --apply%s\n", p.again, p.Plan.acceptFlag())
 	}
 	return err
 }

@@ -80,7 +80,7 @@ Every command is marked read-only or with what it changes. Exit codes: chronik h
 		&cobra.Group{ID: groupAdminister, Title: "Administer:"},
 		&cobra.Group{ID: groupRecover, Title: "Offline recovery:"},
 	)
-	root.AddCommand(newServe(a), newVersion(a), newWal(a), newRaft(a), newRepair(a), newExitCodes(), newPackaging())
+	root.AddCommand(newServe(a), newVersion(a), newDoctor(a), newWal(a), newLog(a), newRaft(a), newRepair(a), newExitCodes(), newPackaging())
 	root.AddCommand(newCluster(a), newTopic(a), newConfig(a), newGroup(a), newProduce(a), newConsume(a))
 	root.AddCommand(newTop(a))
 	a.noteBegin(root)

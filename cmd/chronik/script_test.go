@@ -60,7 +60,7 @@ func scriptParams(dir string) testscript.Params {
 			"exits": cmdExits, "start": cmdStart, "shutdown": cmdShutdown, "crash": cmdCrash, "produce": cmdProduce, "consume": cmdConsume,
 			"flip": cmdFlip, "put": cmdPut, "tear": cmdTear, "rot": cmdRot, "newer": cmdNewer, "resize": cmdResize, "get": cmdGet, "waitfor": cmdWaitFor,
 			"snap-tree": cmdSnapTree, "same-tree": cmdSameTree,
-			"plan": cmdPlan, "half": cmdHalf,
+			"plan": cmdPlan, "heal": cmdHeal, "half": cmdHalf,
 		},
 	}
 }

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"chronik.dev/chronik/walinspect"
+)
+
+type doctorOptions struct {
+	walOptions
+	deep bool
+}
+
+func newDoctor(a *app) *cobra.Command {
+	o := &doctorOptions{}
+	cmd := &cobra.Command{
+		Use:   "doctor PATH",
+		Short: "Say in one sentence what is wrong with a directory, and what to run now",
+		Long: `Triage: verify PATH, name the problems, the gravest first, with evidence and what is lost, and give the one command that comes next.
+Run it again after each step, until nothing is wrong.
+
+Exit codes: 0 a node starts and nothing is lost, 3 corrupt, 4 torn tail only, 5 the node is running, 6 I/O error, 10 undecided,
+15 unknown version.`,
+		Example: `  chronik doctor ./chronik-data
+  chronik doctor --deep -o json ./chronik-data`,
+		GroupID: groupRecover,
+		Args:    cobra.ExactArgs(1),
+		RunE:    func(_ *cobra.Command, args []string) error { return o.run(a, args[0]) },
+	}
+	o.flags(cmd)
+	cmd.Flags().BoolVar(&o.deep, "deep", false, "decode everything, compare everything, as wal verify --deep")
+	a.formatFlag(cmd)
+	return marked(cmd, readOnly)
+}
+
+func (o *doctorOptions) run(a *app, path string) error {
+	bar := a.newProgress()
+	defer bar.clear()
+	target, err := o.open(path, bar.update)
+	if err != nil {
+		return err
+	}
+	level := walinspect.Default
+	if o.deep {
+		level = walinspect.Deep
+	}
+	d, err := target.Diagnose(level)
+	bar.clear()
+	if err != nil && !errors.Is(err, walinspect.ErrStarted) {
+		return fmt.Errorf("cannot examine %s: %w", path, err)
+	}
+	if printErr := document(a, "doctor", *d, diagnosisText); printErr != nil {
+		return printErr
+	}
+	if err != nil {
+		return &exitError{code: exitRunning, err: fmt.Errorf("%s: %w; stop it, or use --live", path, err)}
+	}
+	if code := verdictCode(d.Verdict); code != exitClean {
+		return &exitError{code: code}
+	}
+	return nil
+}
+
+func diagnosisText(d walinspect.Diagnosis, w io.Writer) error {
+	fmt.Fprintf(w, "%s: %s\n", d.Target, d.Diagnosis)
+	for i, p := range d.Problems {
+		fmt.Fprintf(w, "\n%d. %s (%s, %d findings)\n   %s\n", i+1, p.Code, p.Verdict, p.Findings, p.Diagnosis)
+		for _, e := range p.Evidence {
+			fmt.Fprintf(w, "   evidence: %s\n", e)
+		}
+		if n := p.Findings - len(p.Evidence); n > 0 {
+			fmt.Fprintf(w, "             and %d more: chronik wal verify lists all\n", n)
+		}
+		for _, l := range p.Lost {
+			fmt.Fprintf(w, "   lost:     %s\n", l)
+		}
+	}
+	if len(d.Problems) > 0 {
+		fmt.Fprintln(w)
+	}
+	_, err := fmt.Fprintf(w, "next: %s\n", d.Next)
+	return err
+}
