@@ -28,6 +28,7 @@ type Finding struct {
 	LastLSN     wal.LSN     `json:"last_lsn,omitempty"`
 	Lost        []Loss      `json:"lost,omitempty"`
 	Incomplete  bool        `json:"incomplete,omitempty"` // more may be lost than Lost names
+	Bitflip     *Bit        `json:"bitflip,omitempty"`    // the one bit that explains it; only if Target.Bitflip is set
 	Evidence    string      `json:"evidence"`             // why this verdict, in a sentence
 	Next        string      `json:"next"`                 // the one command to run
 }

@@ -125,6 +125,9 @@ func (v *verifier) report(f Finding) {
 	if rank(f.Verdict) > rank(v.sum.Verdict) {
 		v.sum.Verdict = f.Verdict
 	}
+	if v.t.Bitflip {
+		f.Bitflip = v.t.bitflip(&f)
+	}
 	v.failed = v.emit(&f)
 }
 

@@ -74,6 +74,8 @@ type Target struct {
 	Root  string // the data directory or Kafka log directory that holds Path; empty if Path stands alone
 	Kafka bool   // the files are Apache Kafka's own
 
+	Bitflip bool // Verify looks for the single bit that explains a damage
+
 	fs    *readOnly
 	live  bool
 	only  string   // as findings name it; empty = all

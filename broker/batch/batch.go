@@ -296,3 +296,9 @@ func SetProducer(b []byte, id int64, epoch int16, sequence int32) {
 func setCRC(b []byte) {
 	binary.BigEndian.PutUint32(b[posCRC:], crc32.Checksum(b[posAttributes:], castagnoli))
 }
+
+// Places in a batch, in bytes: the stored CRC, a big-endian uint32, and the first byte that it covers, to the end.
+const (
+	CRCAt   = posCRC
+	CRCFrom = posAttributes
+)

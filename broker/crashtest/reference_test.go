@@ -23,10 +23,11 @@ import (
 
 var (
 	flagExhaustive = flag.Bool("reference.all", false, "damage every byte, sector and file of the reference directory, not a sample")
+	flagBytes      = flag.Int("reference.bytes", 256<<10, "largest reference directory")
 	flagWorlds     = flag.Int("reference.worlds", 12, "random workloads whose directories must be without a finding")
 )
 
-// reference is the directory of a node that worked, crashed and was stopped, of at most 256 KiB, with every kind of file in it.
+// reference is the directory of a node that worked, crashed and was stopped, of at most -reference.bytes, with every kind of file in it.
 type reference struct {
 	*world
 	older *vfs.Mem // the same directory after an earlier clean stop
@@ -114,7 +115,7 @@ func (r *reference) take() string {
 		r.data[name] = bytes.Clone(data)
 		total += len(data)
 	}
-	if total > 256<<10 {
+	if total > *flagBytes {
 		return fmt.Sprintf("%d bytes", total)
 	}
 	all := strings.Join(r.files, "\n")

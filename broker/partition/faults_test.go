@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
 	"testing"
 
+	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 )
@@ -360,5 +362,28 @@ func TestFailedJournalHoldsNoPartition(t *testing.T) {
 	<-got
 	if now, ok, err := l.Checkpoint(r.journal.Synced()); err != nil || !ok || now.Held != 0 || now.LSN != st.LSN {
 		t.Fatalf("%+v, %v, %v", now, ok, err)
+	}
+}
+
+// TestInterruptedSnapshotGoes: a stop that a power loss interrupted may leave an empty producer snapshot at the log's end, which nothing would
+// write again once the log goes on; a good one stays.
+func TestInterruptedSnapshotGoes(t *testing.T) {
+	for content, stays := range map[string]bool{"": false, string(segment.EncodeSnapshot(nil)): true} {
+		r := newRig(t)
+		l := r.create(DefaultConfig())
+		r.must(l, produce(3, "a", -1, -1, -1, r.now))
+		st, _, err := l.Checkpoint(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.journal.wait.Wait()
+		name := filepath.Join("/data/topics/t-0", segment.Snapshot.Name(3))
+		if err := vfs.WriteFile(r.fs, name, []byte(content)); err != nil {
+			t.Fatal(err)
+		}
+		r.reopen(st, DefaultConfig())
+		if there, err := vfs.Exists(r.fs, name); err != nil || there != stays {
+			t.Errorf("a snapshot of %d bytes is there: %v, want %v (%v)", len(content), there, stays, err)
+		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 type walVerifyOptions struct {
 	walOptions
 	fast, deep bool
+	bitflip    bool
 }
 
 func newWalVerify(a *app) *cobra.Command {
@@ -42,6 +43,7 @@ Exit codes: 0 clean, 3 corrupt, 4 torn tail only, 5 the node is running, 6 I/O e
 	o.flags(cmd)
 	cmd.Flags().BoolVar(&o.fast, "fast", false, "checksums and chains only")
 	cmd.Flags().BoolVar(&o.deep, "deep", false, "decode everything, compare everything")
+	cmd.Flags().BoolVar(&o.bitflip, "bitflip", false, "name the single flipped bit that explains a damaged sector or batch, if one does")
 	cmd.MarkFlagsMutuallyExclusive("fast", "deep")
 	a.formatFlag(cmd)
 	return marked(cmd, readOnly)
@@ -61,6 +63,7 @@ func (o *walVerifyOptions) run(a *app, path string) error {
 	case o.deep:
 		level = walinspect.Deep
 	}
+	target.Bitflip = o.bitflip
 	return a.verify("wal-verify", target, level, bar)
 }
 
@@ -135,6 +138,9 @@ func (verifyText) item(w io.Writer, item any) error {
 	}
 	if f.Incomplete {
 		fmt.Fprintln(w, "  lost:     perhaps more that cannot be named")
+	}
+	if f.Bitflip != nil {
+		fmt.Fprintf(w, "  bitflip:  %s\n", f.Bitflip)
 	}
 	_, err := fmt.Fprintf(w, "  evidence: %s\n  next:     %s\n", f.Evidence, f.Next)
 	return err
