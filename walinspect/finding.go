@@ -70,7 +70,7 @@ func (t *Target) fromJournal(w *wal.Finding) Finding {
 		Verdict: w.Verdict, File: t.rel(w.File), Offset: w.Offset, Length: w.Length, Record: w.Record, Reason: string(w.Reason),
 		FirstLSN: w.FirstLSN, LastLSN: w.LastLSN, Incomplete: w.Incomplete, Evidence: w.Evidence,
 	}
-	if w.Reason == wal.ReasonManifest {
+	if w.Reason == wal.ReasonManifest || w.Record == "manifest" {
 		f.Offset, f.Length = 0, t.size(w.File) // small and checked as a whole
 	}
 	for i := range w.Lost {

@@ -198,8 +198,9 @@ func (v *verifier) recovery() error {
 	t := v.t
 	report, err := recovery.Check(recovery.CheckOptions{FS: t.fs, Dir: t.Root, DirID: t.dirID, Deep: v.level == Deep})
 	if err != nil {
-		return v.unlessStarted([]Finding{t.refused(err)})
+		return v.unlessStarted(t.refusal(report, err))
 	}
+
 	v.sum.Floor, v.sum.LastLSN, v.sum.Frames = report.Journal.Floor, report.Journal.Last, report.Frames
 	var found []Finding
 	for i := range report.Findings {
@@ -222,6 +223,20 @@ func (v *verifier) recovery() error {
 	v.copies("checkpoint", report.Checkpoint.Copies)
 	v.older("manifest", report.Journal.Manifest)
 	return nil
+}
+
+// refusal is why a node would not start: what the journal's reader had found by then, which names the place, else the error as a whole.
+func (t *Target) refusal(report *recovery.Report, err error) (found []Finding) {
+	whole, named := t.refused(err), false
+	for i := range report.Findings {
+		f := t.fromJournal(&report.Findings[i].Finding)
+		found = append(found, f)
+		named = named || rank(f.Verdict) >= rank(whole.Verdict)
+	}
+	if named {
+		return found
+	}
+	return append(found, whole)
 }
 
 // refused is the finding for a directory that a node would not start on.

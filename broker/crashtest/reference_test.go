@@ -232,7 +232,8 @@ func TestReferenceFlips(t *testing.T) {
 			n := 0
 			for at := range r.data[name] {
 				for _, mask := range []byte{0x01, 0x80, 0xff} {
-					if n++; (n+len(name)*31)%stride != 0 {
+					version := strings.Contains(name, "/manifest.") && at >= 4 && at < 8 // it decides before anything else
+					if n++; (n+len(name)*31)%stride != 0 && !version {
 						continue
 					}
 					data := bytes.Clone(r.data[name])
