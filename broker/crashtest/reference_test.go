@@ -378,10 +378,15 @@ func TestReferenceClean(t *testing.T) {
 					return
 				}
 				seed := *flagFrom + n + 1000
-				w, err := run(draw(seed), &c, 40, 1, 0)
-				for before := c.cleanings.Load(); err == nil && w.counts.cleanings.Load() == before; { // live checks every clean stop
+				var own counts
+				w, err := run(draw(seed), &own, 40, 1, 0)
+				for err == nil && own.cleanings.Load() == 0 { // live checks every clean stop
 					err = w.live(40)
 				}
+				c.seeds.Add(1)
+				c.lives.Add(own.lives.Load())
+				c.cleanings.Add(own.cleanings.Load())
+				c.acks.Add(own.acks.Load())
 				if err != nil {
 					t.Errorf("seed %d: %v", seed, err)
 					w.keep(t)
@@ -390,5 +395,5 @@ func TestReferenceClean(t *testing.T) {
 		})
 	}
 	group.Wait()
-	t.Logf("%d workloads, %d clean stops, 0 findings; %s", next.Load()-uint64(runtime.GOMAXPROCS(0)), c.cleanings.Load(), &c)
+	t.Logf("%d workloads, each to a clean stop: %d lives, %d clean stops, %d batches acknowledged", c.seeds.Load(), c.lives.Load(), c.cleanings.Load(), c.acks.Load())
 }
