@@ -333,7 +333,7 @@ func (w *worker) truncate(c *client) error {
 		return err
 	}
 	r := s.batches[len(s.batches)-1-w.rng.IntN(min(4, len(s.batches)))]
-	if r.base <= s.start {
+	if r.base < s.start {
 		return nil
 	}
 	e := &event{kind: evTruncate, to: r.base}

@@ -160,6 +160,27 @@ func TestTailMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// TestTruncateToTheStart: a truncation that takes everything, and reached the files before the node was killed, leaves an empty log, not a damaged one.
+func TestTruncateToTheStart(t *testing.T) {
+	r := newRig(t)
+	l := r.create(DefaultConfig())
+	r.must(l, produce(1, "a", 1, 0, 0, r.now))
+	st, _, err := l.Checkpoint(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	r.journal.wait.Wait()
+	again := &rig{t: t, fs: r.fs.Kill(), journal: r.journal, now: r.now, saved: map[string][]byte{}}
+	l2, _ := again.reopen(st, DefaultConfig())
+	if l2.LogEnd() != 0 || l2.Stopped() != nil {
+		t.Fatalf("log end %d, stopped: %v", l2.LogEnd(), l2.Stopped())
+	}
+	again.must(l2, produce(1, "b", 1, 0, 0, r.now))
+}
+
 func TestTruncate(t *testing.T) {
 	r := newRig(t)
 	cfg := DefaultConfig()

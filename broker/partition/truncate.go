@@ -51,6 +51,10 @@ func cutSegments(fsys vfs.FS, dir string, segs []SegmentState, end int64) (kept 
 	}
 	kept, cut = slices.Clone(segs[:n]), end
 	last := &kept[n-1]
+	if end <= last.Base {
+		last.Size = 0 // nothing of it stays, and a truncation that went on to the file has left nothing to read
+		return kept, end, nil
+	}
 	size := int64(0)
 	err = scanHeaders(fsys, filepath.Join(dir, logName(last.Base)), 0, last.Size, func(pos int64, h batch.Header) bool {
 		if h.LastOffset() >= end {
