@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -358,8 +359,8 @@ func (r *Replay) restoreBlock(f *wal.Frame) error {
 		}
 		return fmt.Errorf("replay %s: LSN %d: %w", r.st.Dir, f.LSN, err)
 	}
-	if n := len(r.synced.Segments); n > 0 && t.Base != r.synced.Segments[n-1].Base {
-		return nil // closed at the checkpoint: nothing wrote to it since, and it may have been cleaned; or newer: the journal has it all
+	if n := len(r.synced.Segments); n == 0 || t.Base != r.synced.Segments[n-1].Base {
+		return nil // closed at the checkpoint: nothing wrote to it since, and it may have been cleaned; or not in it: the journal has it all
 	}
 	i := slices.IndexFunc(r.st.Segments, func(s SegmentState) bool { return s.Base == t.Base })
 	end := t.Pos + int64(len(t.Bytes))
@@ -381,5 +382,11 @@ func (r *Replay) restoreBlock(f *wal.Frame) error {
 	if r.opt.ReadOnly {
 		return nil
 	}
-	return writeAt(r.env.FS, path, t.Pos, t.Bytes)
+	if err := writeAt(r.env.FS, path, t.Pos, t.Bytes); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return r.damage(Missing, path, t.Pos, "the file is missing, the checkpoint lists it")
+		}
+		return fmt.Errorf("replay %s: the last block of %s: %w", r.st.Dir, path, err)
+	}
+	return nil
 }
