@@ -160,27 +160,6 @@ func TestTailMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// TestTailBlockOfUnlisted: a tail block that was journalled for a checkpoint which never became durable changes no file: the journal has all of them.
-func TestTailBlockOfUnlisted(t *testing.T) {
-	r := newRig(t)
-	l := r.create(DefaultConfig())
-	r.must(l, produce(1, "a", 1, 0, 0, r.now))
-	if _, _, err := l.Checkpoint(0); err != nil {
-		t.Fatal(err)
-	}
-	r.must(l, produce(1, "b", 1, 0, 1, r.now)) // brings the tail block
-	r.journal.wait.Wait()
-	blocks := slices.ContainsFunc(r.journal.frames, func(f wal.Frame) bool { return f.Type == wal.TailBlock })
-	if !blocks {
-		t.Fatal("no tail block was journalled")
-	}
-	again := &rig{t: t, fs: r.fs.CrashMode(rand.New(rand.NewPCG(1, 1)), vfs.None), journal: r.journal, now: r.now, saved: map[string][]byte{}}
-	l2, _ := again.reopen(State{}, DefaultConfig())
-	if got := values(t, l2); !slices.Equal(got, []string{"0:a-0", "1:b-0"}) {
-		t.Fatalf("%v", got)
-	}
-}
-
 // TestTruncateToTheStart: a truncation that takes everything, and reached the files before the node was killed, leaves an empty log, not a damaged one.
 func TestTruncateToTheStart(t *testing.T) {
 	r := newRig(t)

@@ -359,8 +359,8 @@ func (r *Replay) restoreBlock(f *wal.Frame) error {
 		}
 		return fmt.Errorf("replay %s: LSN %d: %w", r.st.Dir, f.LSN, err)
 	}
-	if n := len(r.synced.Segments); n == 0 || t.Base != r.synced.Segments[n-1].Base {
-		return nil // closed at the checkpoint: nothing wrote to it since, and it may have been cleaned; or not in it: the journal has it all
+	if n := len(r.synced.Segments); n > 0 && t.Base != r.synced.Segments[n-1].Base {
+		return nil // closed at the checkpoint: nothing wrote to it since, and it may have been cleaned; or newer: the journal has it all
 	}
 	i := slices.IndexFunc(r.st.Segments, func(s SegmentState) bool { return s.Base == t.Base })
 	end := t.Pos + int64(len(t.Bytes))

@@ -172,6 +172,11 @@ func (s *scan) examine() error {
 	if err := s.refuse(); err != nil {
 		return err
 	}
+	if !s.readOnly { // the first change to a file: what it follows from must not be lost after it
+		if err := s.inv.Sync(s.fs); err != nil {
+			return fmt.Errorf("recover %s: %w", s.dir, err)
+		}
+	}
 	return s.assign()
 }
 

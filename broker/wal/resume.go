@@ -128,33 +128,45 @@ func (l *Log) adopt(inv *Inventory) error {
 			remove = append(remove, s.File)
 		}
 	}
+	if err := inv.Sync(l.o.FS); err != nil {
+		return err
+	}
 	for i := range inv.Segments {
-		if err := l.makeDurable(inv, &inv.Segments[i]); err != nil {
-			return err
+		// A crash between a footer and the end of its file left bytes that do not count.
+		if s := &inv.Segments[i]; s.rest > 0 {
+			f, err := l.o.FS.OpenFile(s.File, os.O_RDWR)
+			if err != nil {
+				return err
+			}
+			if err := errors.Join(f.Truncate(s.End), f.Sync(), f.Close()); err != nil {
+				return err
+			}
 		}
 	}
 	l.reserve = inv.reserve
 	return l.removeFiles(remove)
 }
 
-// makeDurable syncs a segment that was written after the manifest was stored: a process that was killed leaves bytes that only the page cache holds,
-// and what was read of them must not be believed, then lost in a power failure. It ends the file at its footer: a crash between the two left
-// bytes that do not count.
-func (l *Log) makeDurable(inv *Inventory, s *SegmentInfo) error {
-	if s.rest == 0 && inv.manifest.footer(s.ID) > 0 {
-		return nil
+// Sync makes durable what Inspect read of the segments that were written after the manifest was stored: a process that was killed leaves bytes
+// that only the page cache holds, and what was read of them must not be acted upon, then lost in a power failure.
+func (inv *Inventory) Sync(fsys vfs.FS) error {
+	for i := range inv.Segments {
+		s := &inv.Segments[i]
+		if inv.manifest.footer(s.ID) > 0 {
+			continue
+		}
+		f, err := fsys.OpenFile(s.File, os.O_RDWR)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // reported as missing
+		}
+		if err != nil {
+			return fmt.Errorf("sync journal: %w", err)
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return fmt.Errorf("sync journal: %w", err)
+		}
 	}
-	f, err := l.o.FS.OpenFile(s.File, os.O_RDWR)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // reported as missing
-	}
-	if err != nil {
-		return err
-	}
-	if s.rest > 0 {
-		err = f.Truncate(s.End)
-	}
-	return errors.Join(err, f.Sync(), f.Close())
+	return nil
 }
 
 // finishCuts writes the footers that a crash has kept from being written: at recorded cuts, and where the next segment had begun.
