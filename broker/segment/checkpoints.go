@@ -113,6 +113,9 @@ func DecodeMetadata(b []byte) (topicID [16]byte, err error) {
 	if !ok || len(text) != base64.RawURLEncoding.EncodedLen(len(topicID)) {
 		return topicID, &Error{Offset: int64(len(metadataHead)), Reason: BadSyntax, Detail: "no topic id of 22 characters"}
 	}
+	if at := bytes.IndexAny(text, "\r\n"); at >= 0 { // the decoder passes over them
+		return topicID, &Error{Offset: int64(len(metadataHead) + at), Reason: BadSyntax, Detail: "topic id with a line end inside"}
+	}
 	if _, err := base64.RawURLEncoding.Strict().Decode(topicID[:], text); err != nil {
 		return topicID, &Error{Offset: int64(len(metadataHead)), Reason: BadSyntax, Detail: "topic id", Err: err}
 	}
