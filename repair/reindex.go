@@ -94,7 +94,7 @@ func (r *reindexer) segment(s partition.SegmentState) error {
 		r.leave("%s/%s is left alone: %v", r.st.Dir, name, err)
 		return nil
 	}
-	built, err := segment.RebuildIndexes(r.d.FS, r.dir, s.Base, min(s.Size, info.Size()), r.st.Shape.IndexInterval, true)
+	built, err := segment.RebuildIndexes(r.d.FS, r.dir, s.Base, min(s.Size, info.Size()), s.Shape.IndexInterval, true)
 	var bad *segment.Error
 	switch {
 	case errors.As(err, &bad):

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"chronik.dev/chronik/broker/batch"
@@ -124,9 +125,9 @@ func (v *verifier) missingPartition(topics, name string, state *partition.State)
 // segment verifies one segment and returns the offset after its last batch.
 func (v *verifier) segment(p *place, base, size, next int64) (int64, error) {
 	o := segment.VerifyOptions{Size: size, Grown: v.mayHaveGrown(p), Deep: v.level == Deep, DecompressLimit: maxRecords}
-	if p.state != nil && v.level == Deep {
-		o.Exact, o.IndexIntervalBytes = true, p.state.Shape.IndexInterval
-		o.Sealed = base < p.state.Segments[len(p.state.Segments)-1].Base
+	if i := p.listed(base); i >= 0 && v.level == Deep { // begun behind the checkpoint: its shape is in the journal only
+		o.Exact, o.IndexIntervalBytes = true, p.state.Segments[i].Shape.IndexInterval
+		o.Sealed = i < len(p.state.Segments)-1
 	}
 	o.Batch = func(pos int64, h batch.Header, _ []byte) error {
 		v.checkEpoch(p, base, pos, &h)
@@ -150,6 +151,14 @@ func (v *verifier) segment(p *place, base, size, next int64) (int64, error) {
 // mayHaveGrown says whether files of a partition can be newer than the checkpoint: its journal goes on behind it, or was not read.
 func (v *verifier) mayHaveGrown(p *place) bool {
 	return p.state != nil && (v.grown == nil || v.grown[filepath.Base(p.dir)])
+}
+
+// listed is where the checkpoint lists a segment, -1 if it does not.
+func (p *place) listed(base int64) int {
+	if p.state == nil {
+		return -1
+	}
+	return slices.IndexFunc(p.state.Segments, func(s partition.SegmentState) bool { return s.Base == base })
 }
 
 // partitionFinding words a finding of package segment and judges it.

@@ -94,6 +94,11 @@ func (w *worker) step() error {
 	case n < 94 && w.rng.IntN(4) == 0:
 		w.fill()
 		return nil
+	case n < 95:
+		cfg := c.log.Config()
+		cfg.IndexIntervalBytes = w.rng.Int32N(4096)
+		c.log.SetConfig(cfg)
+		return nil
 	case n < 96:
 		return w.model.wait(0)
 	}

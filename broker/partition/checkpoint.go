@@ -31,7 +31,7 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 	}
 	st = State{
 		Identity: l.id, Dir: l.name, LSN: l.durableLSN, LogStart: l.logStart, End: l.synced, HighWatermark: l.highWatermark,
-		Epoch: l.epoch, Epochs: l.epochsBelow(l.synced), Shape: l.shape,
+		Epoch: l.epoch, Epochs: l.epochsBelow(l.synced),
 	}
 	if l.enqueued == l.syncedLSN {
 		st.LSN = max(idle, l.durableLSN)
@@ -62,9 +62,8 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.segs {
-		st.Segments = append(st.Segments, SegmentState{Base: s.BaseOffset(), Size: s.Size()})
+		st.Segments = append(st.Segments, stateOf(s))
 	}
-	st.Shape = l.shape
 	if l.dirty {
 		l.saveTailBlock()
 	}

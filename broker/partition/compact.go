@@ -64,8 +64,7 @@ func (l *Log) cleanable() []*segment.Segment {
 	var total, dirty int64
 	closed := l.last.Segments[:len(l.last.Segments)-1] // when the checkpoint was made
 	for _, s := range l.segs[:len(l.segs)-1] {
-		state := SegmentState{Base: s.BaseOffset(), Size: s.Size()}
-		if !slices.Contains(closed, state) {
+		if !slices.Contains(closed, stateOf(s)) {
 			break
 		}
 		total += s.Size()
@@ -208,7 +207,7 @@ func (l *Log) swap(s *segment.Segment, temp string, v Replaced) error {
 	}
 	var fresh *segment.Segment
 	if err == nil {
-		fresh, err = segment.Open(fsys, l.dir, base, v.NewSize, l.options())
+		fresh, err = segment.Open(fsys, l.dir, base, v.NewSize, s.Options())
 	}
 	if err == nil {
 		err = fresh.Seal()
@@ -225,12 +224,6 @@ func (l *Log) swap(s *segment.Segment, temp string, v Replaced) error {
 	l.segs[slices.Index(l.segs, s)] = fresh
 	l.dirty = true
 	return nil
-}
-
-// options are those of a closed segment's index: the choices at its roll are not kept, and need not be for reading.
-func (l *Log) options() segment.Options {
-	cfg := l.cfg.Load()
-	return cfg.choices().options()
 }
 
 func removeIfThere(fsys vfs.FS, name string) error {

@@ -72,9 +72,9 @@ func (c *cursor) begin() error {
 	}
 	var err error
 	if c.file == nil {
-		c.seg, err = segment.Create(c.r.env.FS, c.r.dir, c.base(), c.r.st.Shape.options())
+		c.seg, err = segment.Create(c.r.env.FS, c.r.dir, c.base(), c.r.st.active().Shape.options())
 	} else {
-		c.seg, err = segment.Open(c.r.env.FS, c.r.dir, c.base(), c.done(), c.r.st.Shape.options())
+		c.seg, err = segment.Open(c.r.env.FS, c.r.dir, c.base(), c.done(), c.r.st.active().Shape.options())
 	}
 	if err != nil {
 		return fmt.Errorf("replay %s: %w", c.r.st.Dir, err)

@@ -408,3 +408,64 @@ func TestInterruptedSnapshotGoes(t *testing.T) {
 		}
 	}
 }
+
+// TestShapes: every segment keeps the choices of its roll, through a change of configuration, truncations and replays, and its indexes follow them.
+func TestShapes(t *testing.T) {
+	r := newRig(t)
+	cfg := DefaultConfig()
+	cfg.SegmentBytes, cfg.IndexIntervalBytes = 1000, 100
+	l := r.create(cfg)
+	fill := func(v string) {
+		for i := range 15 {
+			r.must(l, produce(2, fmt.Sprint(v, i), -1, 0, -1, r.now))
+		}
+	}
+	truncate := func(to int64) {
+		if err := l.Truncate(to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(when string, want ...int32) State {
+		t.Helper()
+		st, ok, err := l.Checkpoint(r.journal.Synced())
+		if err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		var got []int32
+		for i, s := range st.Segments {
+			if n := len(got); n == 0 || got[n-1] != s.Shape.IndexInterval {
+				got = append(got, s.Shape.IndexInterval)
+			}
+			o := segment.VerifyOptions{Size: s.Size, Exact: true, IndexIntervalBytes: s.Shape.IndexInterval, Sealed: i < len(st.Segments)-1}
+			if _, err := segment.Verify(r.fs, l.dir, s.Base, o, func(f segment.Finding) { t.Errorf("%s: %+v", when, f) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%s: intervals %v, want %v", when, got, want)
+		}
+		return st
+	}
+	fill("a")
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	truncate(0)
+	cfg.IndexIntervalBytes = 300
+	l.SetConfig(cfg)
+	fill("b")
+	r.journal.wait.Wait()
+	other := cfg
+	other.IndexIntervalBytes = 700
+	l, _ = r.reopen(State{}, other)
+	check("replay of everything", 100, 300)
+	fill("c")
+	st := check("another configuration", 100, 300, 700)
+	truncate(40)
+	fill("d")
+	r.journal.wait.Wait()
+	l, _ = r.reopen(st, other)
+	check("a truncation across a roll", 100, 300, 700)
+	truncate(2)
+	check("a truncation to the first segment", 100)
+}

@@ -29,7 +29,7 @@ func (l *Log) makeFiles() error {
 	if err := writeMetadata(l.env.FS, l.dir, l.id.ID); err != nil {
 		return err
 	}
-	first, err := segment.Create(l.env.FS, l.dir, 0, l.shape.options())
+	first, err := segment.Create(l.env.FS, l.dir, 0, l.active.choices.options())
 	if err != nil {
 		return err
 	}

@@ -74,7 +74,7 @@ func (r *Replay) closedSize(s SegmentState) (int64, error) {
 			return 0, r.damage(Mismatch, path, 0, "%d bytes with CRC %08x are neither the file before nor after it was cleaned; known are %+v", info.Size(), sum, versions)
 		}
 		if !r.opt.ReadOnly { // the crash may have come before the indexes followed
-			if _, err := segment.RebuildIndexes(r.env.FS, r.dir, s.Base, info.Size(), r.st.Shape.IndexInterval, true); err != nil {
+			if _, err := segment.RebuildIndexes(r.env.FS, r.dir, s.Base, info.Size(), s.Shape.IndexInterval, true); err != nil {
 				return 0, fmt.Errorf("replay %s: %w", r.st.Dir, err)
 			}
 			if err := r.sums.addFile(segment.Log, s.Base, 0, info.Size()); err != nil {
@@ -171,7 +171,7 @@ func (r *Replay) Open(synced wal.LSN) (*Log, error) {
 		seg := r.cur.seg
 		if i < len(st.Segments)-1 || seg == nil {
 			var err error
-			if seg, err = segment.Open(r.env.FS, r.dir, s.Base, s.Size, st.Shape.options()); err != nil {
+			if seg, err = segment.Open(r.env.FS, r.dir, s.Base, s.Size, s.Shape.options()); err != nil {
 				return nil, fmt.Errorf("open %s: %w", st.Dir, err)
 			}
 		}
@@ -204,11 +204,11 @@ func (r *Replay) unlisted() []removal {
 // resumeActive finds out what appends and flushes must know of the active file; idle says that nothing was written since the checkpoint.
 func (l *Log) resumeActive(idle bool) error {
 	s := l.segs[len(l.segs)-1]
-	l.active = shape{base: s.BaseOffset(), size: s.Size(), firstTime: -1, choices: l.shape}
+	l.active = shape{base: s.BaseOffset(), size: s.Size(), firstTime: -1, choices: shapeOf(s)}
 	if s.Size() == 0 {
 		return nil
 	}
-	l.active.entries = s.Size()/int64(max(l.shape.IndexInterval, 1)) + 1
+	l.active.entries = s.Size()/int64(l.active.choices.IndexInterval) + 1
 	f, err := l.env.FS.OpenFile(l.path(logName(s.BaseOffset())), os.O_RDONLY)
 	if err != nil {
 		return err

@@ -147,7 +147,6 @@ func (l *Log) rollFiles(w work) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.dirty = true
-	l.shape = w.roll.choices
 	l.segs = append(l.segs[:len(l.segs):len(l.segs)], next)
 	l.rolls = l.rolls[min(1, len(l.rolls)):] // none if stopped meanwhile
 	return nil
@@ -156,6 +155,17 @@ func (l *Log) rollFiles(w work) error {
 // options are the segment package's options for these choices.
 func (r Rolled) options() segment.Options {
 	return segment.Options{IndexIntervalBytes: r.IndexInterval, IndexBytes: r.IndexBytes}
+}
+
+// shapeOf is the choices that an open segment follows.
+func shapeOf(s *segment.Segment) Rolled {
+	o := s.Options()
+	return Rolled{IndexInterval: o.IndexIntervalBytes, IndexBytes: o.IndexBytes}
+}
+
+// stateOf is an open segment as a checkpoint lists it.
+func stateOf(s *segment.Segment) SegmentState {
+	return SegmentState{Base: s.BaseOffset(), Size: s.Size(), Shape: shapeOf(s)}
 }
 
 // Roll begins a new segment if the active one holds something and is older than segment.ms; it also forgets producers that have been idle

@@ -44,8 +44,8 @@ func sampleCheckpoint() Checkpoint {
 	return Checkpoint{LSN: 0x0102, Time: 1_700_000_000_000, Partitions: []State{
 		{
 			Identity: Identity{Topic: "t", ID: [16]byte{1, 2, 3}, Partition: 4, RaftIndex: 5}, Dir: "t-4", LSN: 0x0103,
-			LogStart: 10, End: 30, HighWatermark: 30, Epoch: 2, Shape: Rolled{IndexInterval: 4096, IndexBytes: 10 << 20},
-			Segments:  []SegmentState{{Base: 0, Size: 700}, {Base: 20, Size: 350}},
+			LogStart: 10, End: 30, HighWatermark: 30, Epoch: 2,
+			Segments:  []SegmentState{{Base: 0, Size: 700, Shape: Rolled{IndexInterval: 4096, IndexBytes: 10 << 20}}, {Base: 20, Size: 350, Shape: Rolled{IndexInterval: 512, IndexBytes: 1 << 20}}},
 			Epochs:    []EpochEntry{{Epoch: 1, Start: 10}, {Epoch: 2, Start: 25}},
 			Producers: []ProducerState{{ID: 9, Batches: []BatchEntry{{Epoch: 1, FirstSequence: 0, LastSequence: 4, FirstOffset: 25, LastOffset: 29, Time: 1_700_000_000_000}}}},
 		},

@@ -69,7 +69,6 @@ type Log struct {
 	segs    []*segment.Segment // ascending, copied on change; the last is the one that the flusher writes; changed under files where one goes
 	removed []removal          // out of segs, on disk until a checkpoint does not list them
 	listed  int                // how many of removed the checkpoint under way does not list
-	shape   Rolled             // of the last of segs
 	dirty   bool               // files were written since the last checkpoint
 
 	// Guarded by io.
@@ -140,7 +139,7 @@ func DeletedDirName(topic string, partition int32, id [16]byte) string {
 // Create makes a new partition: it journals Opened and the shape of the first segment, after it made directory and files, unsynced (the
 // next checkpoint syncs them, replay makes them again after a crash). Appends may follow at once: they become durable after Opened.
 func Create(env *Env, id Identity, cfg Config) (*Log, error) {
-	st := State{Identity: id, Dir: DirName(id.Topic, id.Partition), Epoch: -1, Shape: cfg.choices()}
+	st := State{Identity: id, Dir: DirName(id.Topic, id.Partition), Epoch: -1, Segments: []SegmentState{{Shape: cfg.choices()}}}
 	path := filepath.Join(env.Dir, st.Dir)
 	if there, err := vfs.Exists(env.FS, path); err != nil || there {
 		return nil, fmt.Errorf("create partition %s: directory exists (%v); restart the node, its boot moves unknown directories to quarantine/", st.Dir, err)
@@ -159,7 +158,7 @@ func Create(env *Env, id Identity, cfg Config) (*Log, error) {
 
 // openedFrames appends the frames that begin a partition.
 func (l *Log) openedFrames(frames []wal.Frame) []wal.Frame {
-	return append(frames, l.frame(wal.Opened, int64(l.id.RaftIndex), 0, []byte(l.id.Topic)), l.frame(wal.Rolled, 0, 0, l.shape.Marshal()))
+	return append(frames, l.frame(wal.Opened, int64(l.id.RaftIndex), 0, []byte(l.id.Topic)), l.frame(wal.Rolled, 0, 0, shapeOf(l.segs[0]).Marshal()))
 }
 
 // newLog makes a log at a State, without files.
@@ -167,8 +166,8 @@ func newLog(env *Env, st State, cfg Config) *Log {
 	l := &Log{
 		env: env, id: st.Identity, name: DirName(st.Topic, st.Partition), dir: filepath.Join(env.Dir, st.Dir),
 		logStart: st.LogStart, highWatermark: st.End, synced: st.End, end: st.End, flushed: st.End, hold: math.MaxInt64,
-		enqueued: st.LSN, syncedLSN: st.LSN, durableLSN: st.LSN, shape: st.Shape, epoch: st.Epoch, epochs: slices.Clone(st.Epochs),
-		producers: newProducers(st.Producers), active: shape{firstTime: -1, choices: st.Shape}, watchers: map[chan<- struct{}]int{},
+		enqueued: st.LSN, syncedLSN: st.LSN, durableLSN: st.LSN, epoch: st.Epoch, epochs: slices.Clone(st.Epochs),
+		producers: newProducers(st.Producers), active: shape{firstTime: -1, choices: st.active().Shape}, watchers: map[chan<- struct{}]int{},
 	}
 	l.cond.L = &l.mu
 	l.cfg.Store(&cfg)
@@ -176,7 +175,7 @@ func newLog(env *Env, st State, cfg Config) *Log {
 }
 
 func (c *Config) choices() Rolled {
-	return Rolled{IndexInterval: c.IndexIntervalBytes, IndexBytes: c.SegmentIndexBytes}
+	return Rolled{IndexInterval: max(c.IndexIntervalBytes, 1), IndexBytes: c.SegmentIndexBytes} // 0 is an entry for each batch, and so is 1
 }
 
 // frame makes a frame of this partition.

@@ -94,7 +94,7 @@ type Replay struct {
 	now      int64 // time of the group at hand, ms
 }
 
-// NewReplay starts from the checkpoint's State, or from State{Identity, Dir, Shape} of a partition that was opened behind it; opened is
+// NewReplay starts from the checkpoint's State, or from State{Identity, Dir} of a partition that was opened behind it; opened is
 // then the LSN of its Opened frame, else 0. A *DamageError says that the files are less than the checkpoint promises.
 func NewReplay(env *Env, st State, opened wal.LSN, cfg Config, opt ReplayOptions) (*Replay, error) {
 	r := &Replay{env: env, cfg: cfg, opt: opt, st: st, synced: st, dir: filepath.Join(env.Dir, st.Dir), created: opened}
@@ -105,7 +105,7 @@ func NewReplay(env *Env, st State, opened wal.LSN, cfg Config, opt ReplayOptions
 	r.sums = newSums(env.FS, r.dir)
 	if opened > 0 {
 		r.st.LSN, r.st.Epoch = opened, -1
-		r.st.Segments = []SegmentState{{}}
+		r.st.Segments = []SegmentState{{Shape: cfg.choices()}} // until its Rolled frame says
 		if err := r.makeDir(); err != nil {
 			return nil, err
 		}
@@ -204,6 +204,9 @@ func (r *Replay) Superseded(lsn wal.LSN, offset int64) bool {
 func (r *Replay) grow(f *wal.Frame, damaged bool) error {
 	if r.Superseded(f.LSN, max(f.First, f.Last)) {
 		r.st.Epoch = max(r.st.Epoch, f.Epoch)
+		if f.Type == wal.Rolled && f.First == r.st.active().Base {
+			return r.rolled(f) // a truncation to the first segment's base leaves that segment and its shape
+		}
 		return nil
 	}
 	if f.First > r.st.End {
@@ -275,10 +278,9 @@ func (r *Replay) rolled(f *wal.Frame) error {
 		}
 		shape = r.cfg.choices() // known from the identities of a damaged group only
 	}
-	active := r.st.Segments[len(r.st.Segments)-1]
-	switch {
+	switch active := r.st.active(); {
 	case f.First == active.Base:
-		r.st.Shape = shape
+		active.Shape = shape
 		return nil
 	case f.First < r.st.End:
 		return nil // done when records were taken from the partition log
@@ -300,8 +302,7 @@ func (r *Replay) roll(shape Rolled) error {
 			return fmt.Errorf("replay %s: %w", r.st.Dir, err)
 		}
 	}
-	r.st.Shape = shape
-	r.st.Segments = append(r.st.Segments, SegmentState{Base: r.st.End})
+	r.st.Segments = append(r.st.Segments, SegmentState{Base: r.st.End, Shape: shape})
 	r.cur = cursor{r: r}
 	r.grown = true
 	return nil
@@ -323,7 +324,7 @@ func (r *Replay) Recover(upTo int64, accept func(h *batch.Header, raw []byte) bo
 			return n, err
 		}
 		if raw == nil && r.cur.atEnd() && r.segmentExists(r.st.End) && r.st.End > r.st.Segments[len(r.st.Segments)-1].Base {
-			if err := r.roll(r.st.Shape); err != nil {
+			if err := r.roll(r.st.active().Shape); err != nil {
 				return n, err
 			}
 			continue

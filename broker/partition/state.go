@@ -14,9 +14,9 @@ const (
 	maxTopicName    = 249
 	maxDirName      = 1024
 	maxHeldFile     = 4096
-	checkpointV1    = 1
+	checkpointV2    = 2
 	stateHeadBytes  = 16 + 4 + 8 + 8 + 8 + 8 + 8 + 8 + 4 + 4 + 4
-	segmentBytes    = 8 + 8
+	segmentBytes    = 8 + 8 + 4 + 4
 	epochBytes      = 4 + 8
 	producerBytes   = 8 + 4
 	entryBytes      = 2 + 4 + 4 + 8 + 8 + 8
@@ -26,7 +26,7 @@ const (
 // CheckpointKind and CheckpointVersion are what the checkpoint's state file is opened with.
 var (
 	CheckpointKind    = [4]byte{'C', 'K', 'P', 'T'}
-	CheckpointVersion = uint16(checkpointV1)
+	CheckpointVersion = uint16(checkpointV2)
 )
 
 // ErrCheckpoint says that a checkpoint's body is malformed although its CRC was right.
@@ -34,8 +34,9 @@ var ErrCheckpoint = errors.New("checkpoint is malformed")
 
 // SegmentState is one segment file set as a checkpoint knows it.
 type SegmentState struct {
-	Base int64 // base offset
-	Size int64 // bytes of the .log file that the checkpoint made durable
+	Base  int64  // base offset
+	Size  int64  // bytes of the .log file that the checkpoint made durable
+	Shape Rolled // what its files follow, chosen when it was begun
 }
 
 // EpochEntry says at which offset a leader epoch begins.
@@ -70,12 +71,14 @@ type State struct {
 	LogStart      int64
 	End           int64 // log end offset
 	HighWatermark int64
-	Epoch         int32 // leader epoch
-	Shape         Rolled
-	Segments      []SegmentState // ascending; the last is the active one, shaped by Shape
+	Epoch         int32          // leader epoch
+	Segments      []SegmentState // ascending; the last is the active one
 	Epochs        []EpochEntry
 	Producers     []ProducerState
 }
+
+// active is the segment that the log writes.
+func (s *State) active() *SegmentState { return &s.Segments[len(s.Segments)-1] }
 
 // Checkpoint is the body of wal/checkpoint.
 type Checkpoint struct {
@@ -96,7 +99,7 @@ func (c *Checkpoint) Synced() wal.LSN {
 // Marshal encodes the checkpoint (docs/format/checkpoint.md).
 func (c *Checkpoint) Marshal() []byte {
 	b := make([]byte, 0, checkpointBytes+256*len(c.Partitions))
-	b = binary.BigEndian.AppendUint16(b, checkpointV1)
+	b = binary.BigEndian.AppendUint16(b, checkpointV2)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.LSN))
 	b = binary.BigEndian.AppendUint64(b, uint64(c.Time))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(c.Partitions)))
@@ -113,9 +116,7 @@ func (s *State) append(b []byte) []byte {
 	for _, v := range [...]uint64{s.RaftIndex, uint64(s.LSN), uint64(s.Held), uint64(s.LogStart), uint64(s.End), uint64(s.HighWatermark)} {
 		b = be.AppendUint64(b, v)
 	}
-	for _, v := range [...]int32{s.Epoch, s.Shape.IndexInterval, s.Shape.IndexBytes} {
-		b = be.AppendUint32(b, uint32(v))
-	}
+	b = be.AppendUint32(b, uint32(s.Epoch))
 	for _, v := range [...]string{s.Topic, s.Dir, s.HeldFile, s.HeldReason} {
 		b = be.AppendUint16(b, uint16(len(v)))
 		b = append(b, v...)
@@ -124,6 +125,8 @@ func (s *State) append(b []byte) []byte {
 	for _, g := range s.Segments {
 		b = be.AppendUint64(b, uint64(g.Base))
 		b = be.AppendUint64(b, uint64(g.Size))
+		b = be.AppendUint32(b, uint32(g.Shape.IndexInterval))
+		b = be.AppendUint32(b, uint32(g.Shape.IndexBytes))
 	}
 	b = be.AppendUint32(b, uint32(len(s.Epochs)))
 	for _, e := range s.Epochs {
@@ -149,7 +152,7 @@ func (s *State) append(b []byte) []byte {
 // UnmarshalCheckpoint decodes a checkpoint's body; errors wrap ErrCheckpoint. Memory is bounded by a small multiple of len(b).
 func UnmarshalCheckpoint(b []byte) (*Checkpoint, error) {
 	d := &decoder{b: b}
-	if v := d.u16(); d.err == nil && v != checkpointV1 {
+	if v := d.u16(); d.err == nil && v != checkpointV2 {
 		return nil, fmt.Errorf("checkpoint: unknown format version %d: %w", v, ErrCheckpoint)
 	}
 	c := &Checkpoint{LSN: wal.LSN(d.u64()), Time: d.i64()}
@@ -251,13 +254,12 @@ func (d *decoder) state() State {
 	s.RaftIndex, s.LSN, s.Held = d.u64(), wal.LSN(d.u64()), wal.LSN(d.u64())
 	s.LogStart, s.End, s.HighWatermark = d.offset("log start"), d.offset("log end"), d.offset("high watermark")
 	s.Epoch = int32(d.u32())
-	s.Shape = Rolled{IndexInterval: int32(d.u32()), IndexBytes: int32(d.u32())}
 	s.Topic, s.Dir, s.HeldFile, s.HeldReason = d.str(maxTopicName), d.str(maxDirName), d.str(maxHeldFile), d.str(math.MaxUint16)
 	if n := d.count(segmentBytes); n > 0 {
 		s.Segments = make([]SegmentState, n)
 	}
 	for i := range s.Segments {
-		s.Segments[i] = SegmentState{Base: d.offset("base offset"), Size: d.offset("size")}
+		s.Segments[i] = SegmentState{Base: d.offset("base offset"), Size: d.offset("size"), Shape: Rolled{IndexInterval: int32(d.u32()), IndexBytes: int32(d.u32())}}
 		if i > 0 && s.Segments[i].Base <= s.Segments[i-1].Base {
 			d.fail("segments out of order")
 		}

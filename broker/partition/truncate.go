@@ -148,7 +148,7 @@ func (l *Log) cutFiles(offset int64) error {
 	l.mu.Unlock()
 	states := make([]SegmentState, len(segs))
 	for i, s := range segs {
-		states[i] = SegmentState{Base: s.BaseOffset(), Size: s.Size()}
+		states[i] = stateOf(s)
 	}
 	kept, cut, err := cutSegments(l.env.FS, l.dir, states, offset)
 	if err != nil {

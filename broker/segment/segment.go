@@ -140,6 +140,9 @@ func (s *Segment) logFile() (vfs.File, error) {
 	return s.openLocked(&s.log, Log)
 }
 
+// Options are those that the segment was opened with, defaults filled in.
+func (s *Segment) Options() Options { return s.o }
+
 // BaseOffset is the offset that names the segment, at most that of its first record.
 func (s *Segment) BaseOffset() int64 { return s.base }
 
