@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,6 +42,24 @@ func (t *Target) learnNames() error {
 		}
 	}
 	return nil
+}
+
+// Topics lists the topics that have a partition directory in a data directory, its topics/, or an Apache Kafka log directory. What cannot be
+// listed has none.
+func Topics(fsys vfs.FS, path string) []string {
+	var names []string
+	for _, dir := range []string{path, filepath.Join(path, datadir.TopicsDir)} {
+		entries, err := fsys.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if topic, _, ok := partitionName(e.Name()); ok && e.IsDir() && !slices.Contains(names, topic) {
+				names = append(names, topic)
+			}
+		}
+	}
+	return names
 }
 
 // partitionName splits the name of a partition directory: TOPIC-NUMBER, and what Kafka and chronik append to one that is being deleted.

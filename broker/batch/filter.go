@@ -11,7 +11,7 @@ func Filter(raw []byte, limit int, keep func(Record) bool) (out []byte, kept int
 	}
 	var body []byte
 	newest := int64(NoTimestamp)
-	err = each(raw, limit, func(r Record, encoded []byte) error {
+	err = Encoded(raw, limit, func(r Record, encoded []byte) error {
 		if keep(r) {
 			kept++
 			newest = max(newest, r.Timestamp)

@@ -24,11 +24,11 @@ type RecordHeader struct {
 // beyond it the error's reason is TooLarge. Keys and values alias raw, or a buffer of this call's own: they may be kept as long as raw.
 // An error of fn ends the walk and is returned.
 func Records(raw []byte, limit int, fn func(Record) error) error {
-	return each(raw, limit, func(r Record, _ []byte) error { return fn(r) })
+	return Encoded(raw, limit, func(r Record, _ []byte) error { return fn(r) })
 }
 
-// each also passes the record's encoded bytes.
-func each(raw []byte, limit int, fn func(r Record, body []byte) error) error {
+// Encoded is Records that also passes each record's encoded bytes, uncompressed; they live as long as its key.
+func Encoded(raw []byte, limit int, fn func(r Record, body []byte) error) error {
 	h, err := parseWhole(raw)
 	if err != nil {
 		return err

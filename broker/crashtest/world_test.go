@@ -253,10 +253,16 @@ func (j *judge) verdict(disk *vfs.Mem, depth int) error {
 func (j *judge) boot(disk *vfs.Mem, depth int) error {
 	readOnly := j.intn(8) == 0
 	var checked *recovery.Report
+	var rows map[string]int64
 	if readOnly && depth == 0 {
 		var err error
 		if checked, err = j.world.check(disk); err != nil && !errors.Is(err, errFounding) {
 			return fmt.Errorf("read-only check: %w", err)
+		}
+		if checked != nil {
+			if rows, err = counted(disk); err != nil {
+				return fmt.Errorf("wal stats: %w", err)
+			}
 		}
 	}
 	if depth < 2 {
@@ -283,6 +289,11 @@ func (j *judge) boot(disk *vfs.Mem, depth int) error {
 	}
 	if err := j.compare(n, got); err != nil {
 		return err
+	}
+	if rows != nil {
+		if err := compareCounts(n, got, rows); err != nil {
+			return err
+		}
 	}
 	return j.twice(n, disk, got)
 }

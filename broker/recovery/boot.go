@@ -228,6 +228,8 @@ type CheckOptions struct {
 	Topic  func(id [16]byte) (name string, known bool)
 	Config func(topic string) partition.Config
 	Deep   bool // reads spares and the reserve too
+	// Durable ends at the floor, for a node that is running: what it may still be writing behind it is not taken.
+	Durable bool
 	// Progress is told how far it is, often. May be nil.
 	Progress func(Progress)
 	// Batch is told of every batch that a boot would take from the journal, in the order of LSNs; raw is valid during the call. An error ends
@@ -253,7 +255,7 @@ func Check(o CheckOptions) (*Report, error) {
 	s.readOnly, s.report.ReadOnly = true, true
 	s.meter.tell = o.Progress
 	s.took, s.outcome = o.Batch, o.Partition
-	s.deep = o.Deep
+	s.deep, s.durable = o.Deep, o.Durable
 	s.env = &partition.Env{FS: o.FS, Dir: s.topicsDir(), Now: func() int64 { return now }}
 	s.setTopics(o.Topic, o.Config)
 	started := time.Now()

@@ -57,7 +57,8 @@ func (s *scan) sorted() []*part {
 
 func (s *scan) apply(f *wal.Frame, now int64) error {
 	p := s.parts[key{f.ID, f.Partition}]
-	if p == nil || p.dropped || p.stop != nil || p.st.Held != 0 || s.stale(p, f.LSN) || f.LSN <= p.readTo {
+	if p == nil || p.dropped || p.stop != nil || p.st.Held != 0 || s.stale(p, f.LSN) || f.LSN <= p.readTo ||
+		s.durable && f.LSN > s.inv.Floor {
 		return nil
 	}
 	s.report.Frames++

@@ -68,6 +68,7 @@ type scan struct {
 	readOnly bool
 	release  bool // Options.Release
 	deep     bool // reads spares and the reserve too
+	durable  bool // CheckOptions.Durable
 	env      *partition.Env
 	topic    func(id [16]byte) (string, bool)
 	config   func(topic string) partition.Config

@@ -14,14 +14,14 @@ import (
 func newWal(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wal",
-		Short: "Look at what is on the disk: list, verify, dump, replay; end a log earlier",
+		Short: "Look at what is on the disk: list, verify, dump, count, replay; end a log earlier",
 		Long: `Read the files of a node, or of an Apache Kafka broker, and say what they are. Only truncate changes anything, and only with --apply.
 
 PATH is a chronik data directory, its wal/, raft/ or topics/, a partition directory, one journal segment (.wal), one
 partition segment (.log), or an Apache Kafka log directory (found out by its files, or said with --format kafka).`,
 		GroupID: groupRecover,
 	}
-	return family(cmd, newWalScan(a), newWalVerify(a), newWalDump(a), newWalReplay(a), newWalTruncate(a))
+	return family(cmd, newWalScan(a), newWalVerify(a), newWalDump(a), newWalStats(a), newWalReplay(a), newWalTruncate(a))
 }
 
 // walOptions are the flags that the verbs of `wal` share.
