@@ -276,6 +276,16 @@ func (dumpText) summary(w io.Writer, summary any) error {
 	if !ok {
 		return fmt.Errorf("no summary but %T", summary)
 	}
-	_, err := fmt.Fprintf(w, "%s (%s): %d frames, %d batches, %d records, %d damaged\n", s.Target, s.Kind, s.Frames, s.Batches, s.Records, s.Damaged)
+	shown := ""
+	if s.Frames > 0 {
+		shown += counted(s.Frames, "frame") + ", "
+	}
+	if s.Batches > 0 {
+		shown += countedBatches(s.Batches) + ", "
+	}
+	if s.Records > 0 {
+		shown += counted(s.Records, "record") + ", "
+	}
+	_, err := fmt.Fprintf(w, "%s (%s): %s%d damaged\n", s.Target, s.Kind, shown, s.Damaged)
 	return err
 }
