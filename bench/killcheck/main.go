@@ -18,12 +18,14 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"chronik.dev/chronik/bench/node"
 )
 
 const topicName = "killcheck"
 
 type program struct {
-	node   *node
+	node   *node.Node
 	ledger *ledger
 	load   *load
 	follow *follow
@@ -60,7 +62,7 @@ func main() {
 	}
 	fmt.Printf("killcheck: seed %d, data %s\n", *seed, work)
 	if err := p.run(*rounds, *limit, *producers, int32(*partitions), *rate, *every); err != nil {
-		_ = p.node.kill()
+		_ = p.node.Kill()
 		fatal(fmt.Errorf("%w (seed %d, data kept in %s)", err, *seed, work))
 	}
 	if *dir == "" {
@@ -74,11 +76,11 @@ func fatal(err error) {
 }
 
 func setUp(bin, dir string, seed uint64, env string) (*program, error) {
-	listen, err := freeAddr()
+	listen, err := node.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	admin, err := freeAddr()
+	admin, err := node.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
@@ -89,23 +91,21 @@ func setUp(bin, dir string, seed uint64, env string) (*program, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{bin: bin, dir: dir, listen: listen, admin: admin, log: log,
-		// small files and early checkpoints, so that every kind of work is under way when the kill comes
-		settings: []string{"log.segment.bytes=1048576", "chronik.journal.segment.bytes=1048576", "chronik.checkpoint.bytes=4194304"}}
+	n := &node.Node{Bin: bin, Dir: dir, Listen: listen, Admin: admin, Log: log, Settings: node.SmallFiles}
 	if env != "" {
-		n.env = []string{env}
+		n.Env = []string{env}
 	}
 	return &program{node: n, ledger: newLedger(), rng: rand.New(rand.NewPCG(seed, 1))}, nil
 }
 
 func (p *program) run(rounds int, limit time.Duration, producers int, partitions int32, rate time.Duration, every int) error {
 	began := time.Now()
-	took, err := p.node.start()
+	took, err := p.node.Start()
 	if err != nil {
 		return err
 	}
 	p.starts = append(p.starts, took)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(p.node.listen), kgo.MetadataMinAge(50*time.Millisecond))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(p.node.Listen), kgo.MetadataMinAge(50*time.Millisecond))
 	if err != nil {
 		return err
 	}
@@ -115,11 +115,11 @@ func (p *program) run(rounds int, limit time.Duration, producers int, partitions
 	if resp, err := p.adm.CreateTopic(ctx, partitions, 1, nil, topicName); err != nil || resp.Err != nil {
 		return fmt.Errorf("create topic: %v %v", err, resp.Err)
 	}
-	p.load = &load{ledger: p.ledger, seeds: p.node.listen, topic: topicName, rate: rate}
+	p.load = &load{ledger: p.ledger, seeds: p.node.Listen, topic: topicName, rate: rate}
 	if err := p.load.start(producers); err != nil {
 		return err
 	}
-	if p.follow, err = startFollow(p.node.listen, topicName); err != nil {
+	if p.follow, err = startFollow(p.node.Listen, topicName); err != nil {
 		return err
 	}
 	for round := 1; round <= rounds && (limit == 0 || time.Since(began) < limit); round++ {
@@ -135,28 +135,28 @@ func (p *program) round(ctx context.Context, round int, readBack bool) error {
 	time.Sleep(time.Duration(100+p.rng.IntN(900)) * time.Millisecond)
 	short, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	before, err := p.node.raft(short)
+	before, err := raftOf(short, p.node.Admin)
 	if err != nil {
 		return err
 	}
 	acked := p.ledger.ackedCount()
-	if err := p.node.kill(); err != nil {
+	if err := p.node.Kill(); err != nil {
 		return err
 	}
 	p.killed++
-	code, out := p.node.verify()
+	code, out := p.node.Verify()
 	if code != 0 && code != 4 {
 		return fmt.Errorf("wal verify exits %d after kill -9:\n%s", code, out)
 	}
 	if code == 4 {
 		p.torn++
 	}
-	took, err := p.node.start()
+	took, err := p.node.Start()
 	if err != nil {
 		return err
 	}
 	p.starts = append(p.starts, took)
-	after, err := p.node.raft(short)
+	after, err := raftOf(short, p.node.Admin)
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func (p *program) readBack(ctx context.Context, underLoad bool) error {
 	if underLoad {
 		due = p.ledger.copyAcked()
 	}
-	read, err := readAll(ctx, p.node.listen, topicName, p.adm)
+	read, err := readAll(ctx, p.node.Listen, topicName, p.adm)
 	if err != nil {
 		return err
 	}
@@ -206,10 +206,10 @@ func (p *program) finish(ctx context.Context, producers int) error {
 	if err := p.readBack(ctx, false); err != nil {
 		return err
 	}
-	if err := p.node.stop(); err != nil {
+	if err := p.node.Stop(); err != nil {
 		return fmt.Errorf("clean stop: %w", err)
 	}
-	if code, out := p.node.verify("--deep"); code != 0 {
+	if code, out := p.node.Verify("--deep"); code != 0 {
 		return fmt.Errorf("wal verify --deep exits %d after a clean stop:\n%s", code, out)
 	}
 	var worst, sum time.Duration

@@ -17,6 +17,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"chronik.dev/chronik/bench/node"
 )
 
 const exitUnreachable = 11 // of chronik
@@ -26,8 +28,8 @@ type program struct {
 	partitions int
 	kills      int
 	rng        *rand.Rand
-	address    string // of the target
-	target     *node  // nil: not ours
+	address    string     // of the target
+	target     *node.Node // nil: not ours
 	prefix     string
 	sum        summary
 }
@@ -66,7 +68,7 @@ func main() {
 	}
 	err = p.run(*records, *every, *rate)
 	if p.target != nil {
-		err = errors.Join(err, p.target.stop())
+		err = errors.Join(err, p.target.Stop())
 	}
 	line, _ := json.Marshal(p.sum)
 	fmt.Println(string(line))
@@ -83,7 +85,7 @@ func fatal(err error) {
 
 func (p *program) run(records, every int, rate float64) error {
 	began := time.Now()
-	source, err := newNode(p.bin, filepath.Join(p.work, "source"))
+	source, err := p.newNode("source")
 	if err != nil {
 		return err
 	}
@@ -92,15 +94,15 @@ func (p *program) run(records, every int, rate float64) error {
 		return err
 	}
 	if p.address == "" {
-		if p.target, err = newNode(p.bin, filepath.Join(p.work, "target")); err != nil {
+		if p.target, err = p.newNode("target"); err != nil {
 			return err
 		}
-		if err := p.target.start(); err != nil {
+		if _, err := p.target.Start(); err != nil {
 			return err
 		}
-		p.address = p.target.listen
+		p.address = p.target.Listen
 	}
-	if err := p.replay(source.dir, every, rate); err != nil {
+	if err := p.replay(source.Dir, every, rate); err != nil {
 		return err
 	}
 	got, err := readAll(p.address, p.prefix+topic, p.partitions)
@@ -163,11 +165,11 @@ func (p *program) killTarget(args []string) error {
 		return err
 	}
 	time.Sleep(time.Duration(200+p.rng.IntN(400)) * time.Millisecond)
-	if err := p.target.kill(); err != nil {
+	if err := p.target.Kill(); err != nil {
 		return err
 	}
 	p.sum.TargetKills++
-	if err := p.target.start(); err != nil {
+	if _, err := p.target.Start(); err != nil {
 		return err
 	}
 	time.Sleep(time.Duration(400+p.rng.IntN(800)) * time.Millisecond)

@@ -53,6 +53,8 @@ type session struct {
 	ctx     context.Context // ends at the timeout
 	address string
 	cancel  context.CancelFunc
+	parent  context.Context // of ctx; ends when the command is interrupted
+	timeout time.Duration
 }
 
 func (s *session) close() {
@@ -81,7 +83,7 @@ func (o *clientOptions) connect(ctx context.Context, opts ...kgo.Opt) (*session,
 	if err != nil {
 		return nil, usage(err)
 	}
-	s := &session{Client: client, admin: kadm.NewClient(client), address: address}
+	s := &session{Client: client, admin: kadm.NewClient(client), address: address, parent: ctx, timeout: o.timeout}
 	s.ctx, s.cancel = context.WithTimeout(ctx, o.timeout)
 	s.admin.SetTimeoutMillis(int32(min(o.timeout.Milliseconds(), 1<<30)))
 	if err := client.Ping(s.ctx); err != nil {
@@ -89,6 +91,18 @@ func (o *clientOptions) connect(ctx context.Context, opts ...kgo.Opt) (*session,
 		return nil, s.noAnswer(ctx, err)
 	}
 	return s, nil
+}
+
+// asking is the RunE of a command that only talks to a cluster: it is connected before, and closed behind it.
+func (o *clientOptions) asking(do func(s *session, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		s, err := o.connect(cmd.Context())
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		return do(s, args)
+	}
 }
 
 // softwareVersion is what brokers may be told (KIP-511): letters, digits, dots and dashes.
@@ -194,9 +208,9 @@ type messageError struct {
 func (e *messageError) Error() string { return e.code.Message + ": " + e.message }
 func (e *messageError) Unwrap() error { return e.code }
 
-// bounded is a context that ends after the timeout from now.
-func (o *clientOptions) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, o.timeout)
+// anew is a context that ends after the timeout from now: a person may have thought for longer than that.
+func (s *session) anew() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.parent, s.timeout)
 }
 
 // patiently repeats a request about a group while its coordinator is being found or loaded: a cluster that never had a group makes the

@@ -63,12 +63,7 @@ func newClusterStatus(a *app) *cobra.Command {
 healthy; 1 means degraded (something is missing, everything is served) or broken (partitions are not served).`,
 		Example: "  chronik cluster status\n  chronik cluster status -o json --bootstrap 127.0.0.1:9092",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := o.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer s.close()
+		RunE: o.asking(func(s *session, _ []string) error {
 			status, err := s.status()
 			if err != nil {
 				return err
@@ -80,7 +75,7 @@ healthy; 1 means degraded (something is missing, everything is served) or broken
 				return &exitError{code: exitFailed, err: fmt.Errorf("the cluster is %s; 'chronik topic list' and 'chronik cluster describe' show more", status.Verdict)}
 			}
 			return nil
-		},
+		}),
 	}
 	o.flags(cmd)
 	a.formatFlag(cmd)
@@ -198,18 +193,13 @@ func newClusterDescribe(a *app) *cobra.Command {
 		Long:    "Show each broker: the address that clients are given, whether it answers there, partitions that it leads and holds, their size on its\ndisk, and the release of Kafka whose requests it serves.",
 		Example: "  chronik cluster describe\n  chronik cluster describe -o yaml",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := o.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer s.close()
+		RunE: o.asking(func(s *session, _ []string) error {
 			meta, err := s.admin.Metadata(s.ctx)
 			if err != nil {
 				return s.failed("read the cluster's metadata", err)
 			}
 			return a.describeCluster(s, meta)
-		},
+		}),
 	}
 	o.flags(cmd)
 	a.formatFlag(cmd)

@@ -276,12 +276,7 @@ func newConfigList(a *app) *cobra.Command {
 		Example:   "  chronik config list\n  chronik config list topic -o ndjson",
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []cobra.Completion{"topic", "broker", "cluster"},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := o.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer s.close()
+		RunE: o.asking(func(s *session, args []string) error {
 			only := ""
 			if len(args) > 0 {
 				only = args[0]
@@ -291,7 +286,7 @@ func newConfigList(a *app) *cobra.Command {
 				return err
 			}
 			return a.listSettings(all)
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&internal, "internal", false, "also of the brokers' own topics")
 	cmd.Flags().BoolVar(&start, "start", false, "also what brokers were started with: file, environment, flags")

@@ -29,7 +29,9 @@ Exit codes: 0 a node starts and nothing is lost, 3 corrupt, 4 torn tail only, 5 
   chronik doctor --deep -o json ./chronik-data`,
 		GroupID: groupRecover,
 		Args:    cobra.ExactArgs(1),
-		RunE:    func(_ *cobra.Command, args []string) error { return o.run(a, args[0]) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			return o.read(a, args[0], func(target *walinspect.Target, bar *progress) error { return o.run(a, target, bar) })
+		},
 	}
 	o.flags(cmd)
 	cmd.Flags().BoolVar(&o.deep, "deep", false, "decode everything, compare everything, as wal verify --deep")
@@ -37,32 +39,19 @@ Exit codes: 0 a node starts and nothing is lost, 3 corrupt, 4 torn tail only, 5 
 	return marked(cmd, readOnly)
 }
 
-func (o *doctorOptions) run(a *app, path string) error {
-	bar := a.newProgress()
-	defer bar.clear()
-	target, err := o.open(path, bar.update)
-	if err != nil {
-		return err
-	}
-	level := walinspect.Default
-	if o.deep {
-		level = walinspect.Deep
-	}
-	d, err := target.Diagnose(level)
+func (o *doctorOptions) run(a *app, target *walinspect.Target, bar *progress) error {
+	d, err := target.Diagnose(levelOf(false, o.deep))
 	bar.clear()
 	if err != nil && !errors.Is(err, walinspect.ErrStarted) {
-		return fmt.Errorf("cannot examine %s: %w", path, err)
+		return fmt.Errorf("cannot examine %s: %w", target.Path, err)
 	}
 	if printErr := document(a, "doctor", *d, diagnosisText); printErr != nil {
 		return printErr
 	}
 	if err != nil {
-		return &exitError{code: exitRunning, err: fmt.Errorf("%s: %w; stop it, or use --live", path, err)}
+		return started(target.Path, "", err)
 	}
-	if code := verdictCode(d.Verdict); code != exitClean {
-		return &exitError{code: code}
-	}
-	return nil
+	return verdictError(d.Verdict)
 }
 
 func diagnosisText(d walinspect.Diagnosis, w io.Writer) error {

@@ -52,7 +52,7 @@ func newGroupList(a *app) *cobra.Command {
 was written since the committed offset.`,
 		Example: "  chronik group list\n  chronik group list --lag --state Stable -o json",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return o.run(a, cmd) },
+		RunE:    o.asking(func(s *session, _ []string) error { return o.run(a, s) }),
 	}
 	cmd.Flags().BoolVar(&o.lag, "lag", false, "also members and lag, which takes several requests per group")
 	cmd.Flags().StringSliceVar(&o.states, "state", nil, "only groups in this `STATE`: Stable, Empty, PreparingRebalance, CompletingRebalance")
@@ -63,12 +63,7 @@ was written since the committed offset.`,
 	return marked(cmd, readOnly)
 }
 
-func (o *groupList) run(a *app, cmd *cobra.Command) error {
-	s, err := o.connect(cmd.Context())
-	if err != nil {
-		return err
-	}
-	defer s.close()
+func (o *groupList) run(a *app, s *session) error {
 	groups, err := s.admin.ListGroups(s.ctx, o.states...)
 	if err != nil {
 		return s.failed("list the groups", err)
@@ -116,12 +111,7 @@ func newGroupDescribe(a *app) *cobra.Command {
 committed there, so that no lag can be told.`,
 		Example: "  chronik group describe billing\n  chronik group describe billing audit -o json",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := o.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer s.close()
+		RunE: o.asking(func(s *session, args []string) error {
 			p := a.newPrinter("group-describe", prose[*groupInfo, groupTotals]{
 				each: (*groupInfo).text,
 				end:  func(groupTotals, io.Writer) error { return nil },
@@ -136,7 +126,7 @@ committed there, so that no lag can be told.`,
 				}
 			}
 			return p.Close(groupTotals{len(args)})
-		},
+		}),
 		ValidArgsFunction: completeGroups(o),
 	}
 	o.flags(cmd)
@@ -166,12 +156,7 @@ func newGroupDelete(a *app) *cobra.Command {
 What would go is said, and on a terminal the name has to be typed; without a terminal --yes is needed.`,
 		Example: "  chronik group delete billing\n  chronik group delete billing audit --yes",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := o.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer s.close()
+		RunE: o.asking(func(s *session, args []string) error {
 			var infos []*groupInfo
 			for _, name := range args {
 				info, err := s.describeGroup(name)
@@ -188,7 +173,7 @@ What would go is said, and on a terminal the name has to be typed; without a ter
 					return err
 				}
 			}
-			ctx, cancel := o.bounded(cmd.Context()) // a person may have thought longer than the timeout
+			ctx, cancel := s.anew()
 			defer cancel()
 			deleted, err := s.admin.DeleteGroups(ctx, args...)
 			if err != nil {
@@ -202,7 +187,7 @@ What would go is said, and on a terminal the name has to be typed; without a ter
 				})
 			}
 			return a.changes(s, "group-delete", "delete", "group", all)
-		},
+		}),
 		ValidArgsFunction: completeGroups(&o.clientOptions),
 	}
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask")

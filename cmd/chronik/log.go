@@ -63,11 +63,7 @@ func (o *logVerifyOptions) run(a *app, path string) error {
 	case walinspect.JournalDir, walinspect.JournalFile, walinspect.RaftDir:
 		return usagef("%s is a %s, not a partition log; use chronik wal verify", path, target.Kind)
 	}
-	level := walinspect.Default
-	if o.deep {
-		level = walinspect.Deep
-	}
-	return a.verify("log-verify", target, level, bar)
+	return a.verify("log-verify", target, levelOf(false, o.deep), bar)
 }
 
 func newLogReindex(a *app) *cobra.Command {

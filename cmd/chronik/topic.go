@@ -58,12 +58,7 @@ func newTopicList(a *app) *cobra.Command {
 themselves are left out unless --internal is given.`,
 		Example: "  chronik topic list --sizes\n  chronik topic list -o ndjson --internal",
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			s, err := o.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer s.close()
+		RunE: o.asking(func(s *session, _ []string) error {
 			all, err := s.admin.ListTopicsWithInternal(s.ctx)
 			if err != nil {
 				return s.failed("list the topics", err)
@@ -81,7 +76,7 @@ themselves are left out unless --internal is given.`,
 				}
 			}
 			return a.listTopics(lines, sizes)
-		},
+		}),
 	}
 	cmd.Flags().BoolVar(&sizes, "sizes", false, "also records and bytes")
 	cmd.Flags().BoolVar(&internal, "internal", false, "also the brokers' own topics")

@@ -251,11 +251,9 @@ func newTopicDelete(a *app) *cobra.Command {
 		Short: "Delete topics with all their records",
 		Long: `Delete topics with all their records. What would go is said first, and on a terminal the name has to be typed; without a terminal
 --yes is needed. Nothing is deleted if one of the topics does not exist, unless --if-exists is given.`,
-		Example: "  chronik topic delete orders\n  chronik topic delete orders payments --yes",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return o.run(a, cmd, args)
-		},
+		Example:           "  chronik topic delete orders\n  chronik topic delete orders payments --yes",
+		Args:              cobra.MinimumNArgs(1),
+		RunE:              o.asking(func(s *session, args []string) error { return o.run(a, s, args) }),
 		ValidArgsFunction: completeTopics(&o.clientOptions),
 	}
 	f := cmd.Flags()
@@ -266,12 +264,7 @@ func newTopicDelete(a *app) *cobra.Command {
 	return marked(cmd, changesNet)
 }
 
-func (o *topicDelete) run(a *app, cmd *cobra.Command, names []string) error {
-	s, err := o.connect(cmd.Context())
-	if err != nil {
-		return err
-	}
-	defer s.close()
+func (o *topicDelete) run(a *app, s *session, names []string) error {
 	found, err := s.admin.ListTopicsWithInternal(s.ctx, names...)
 	if err != nil {
 		return s.failed("look up "+strings.Join(names, ", "), err)
@@ -303,7 +296,7 @@ func (o *topicDelete) run(a *app, cmd *cobra.Command, names []string) error {
 			return err
 		}
 	}
-	deleted, err := o.delete(cmd, s, present)
+	deleted, err := o.delete(s, present)
 	if err != nil {
 		return s.failed("delete "+strings.Join(present, ", "), err)
 	}
@@ -314,8 +307,8 @@ func (o *topicDelete) run(a *app, cmd *cobra.Command, names []string) error {
 	return a.changes(s, "topic-delete", "delete", "topic", all)
 }
 
-func (o *topicDelete) delete(cmd *cobra.Command, s *session, names []string) (kadm.DeleteTopicResponses, error) {
-	ctx, cancel := o.bounded(cmd.Context())
+func (o *topicDelete) delete(s *session, names []string) (kadm.DeleteTopicResponses, error) {
+	ctx, cancel := s.anew()
 	defer cancel()
 	return s.admin.DeleteTopics(ctx, names...)
 }

@@ -45,12 +45,7 @@ func newTopicDescribe(a *app) *cobra.Command {
 Records are counted between start and end offset: compacted and aborted ones are included.`,
 		Example: "  chronik topic describe orders\n  chronik topic describe orders payments -o json",
 		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := o.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer s.close()
+		RunE: o.asking(func(s *session, args []string) error {
 			all, err := s.describeTopics(args)
 			if err != nil {
 				return err
@@ -67,7 +62,7 @@ Records are counted between start and end offset: compacted and aborted ones are
 				}
 			}
 			return p.Close(sum)
-		},
+		}),
 		ValidArgsFunction: completeTopics(o),
 	}
 	o.flags(cmd)

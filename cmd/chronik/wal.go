@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
 	"chronik.dev/chronik/walinspect"
 )
 
@@ -34,6 +35,41 @@ func (o *walOptions) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&o.format, "format", "auto", "whose files: auto, chronik or kafka")
 	cmd.Flags().BoolVar(&o.live, "live", false, "the node may be running: read up to what it promised durable")
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"auto", "chronik", "kafka"}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// read opens the path under a progress bar for a command that reads it.
+func (o *walOptions) read(a *app, path string, do func(*walinspect.Target, *progress) error) error {
+	bar := a.newProgress()
+	defer bar.clear()
+	target, err := o.open(path, bar.update)
+	if err != nil {
+		return err
+	}
+	return do(target, bar)
+}
+
+// levelOf is how closely flags ask to look.
+func levelOf(fast, deep bool) walinspect.Level {
+	switch {
+	case fast:
+		return walinspect.Fast
+	case deep:
+		return walinspect.Deep
+	}
+	return walinspect.Default
+}
+
+// started is the exit code of a command on whose directory a node started meanwhile; done is what became of its findings.
+func started(path, done string, err error) error {
+	return &exitError{code: exitRunning, err: fmt.Errorf("%s: %w; %sstop it, or use --live", path, err, done)}
+}
+
+// verdictError is the exit code for the gravest finding; nil if there is none.
+func verdictError(v wal.Verdict) error {
+	if code := verdictCode(v); code != exitClean {
+		return &exitError{code: code}
+	}
+	return nil
 }
 
 // open recognises the path; progress is told what is read.

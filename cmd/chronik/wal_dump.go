@@ -43,7 +43,7 @@ left of them; --damaged shows only those.`,
 			if err != nil {
 				return usage(err)
 			}
-			return o.run(a, args[0], filter)
+			return o.read(a, args[0], func(target *walinspect.Target, bar *progress) error { return o.run(a, target, bar, filter) })
 		},
 	}
 	o.flags(cmd)
@@ -65,14 +65,8 @@ left of them; --damaged shows only those.`,
 // errEnough ends a dump at its limit.
 var errEnough = errors.New("limit reached")
 
-func (o *walDumpOptions) run(a *app, path string, filter *walinspect.Filter) error {
-	bar := a.newProgress()
-	defer bar.clear()
-	target, err := o.open(path, bar.update)
-	if err != nil {
-		return err
-	}
-	p := a.newPrinter("wal-dump", dumpText{})
+func (o *walDumpOptions) run(a *app, target *walinspect.Target, bar *progress, filter *walinspect.Filter) error {
+	p := a.newPrinter("wal-dump", prose[*walinspect.Item, *walinspect.DumpSummary]{each: dumpLine, end: dumpEnd})
 	var lines int64
 	sum, err := target.Dump(filter, func(item *walinspect.Item) error {
 		if o.limit > 0 && lines == o.limit {
@@ -83,7 +77,7 @@ func (o *walDumpOptions) run(a *app, path string, filter *walinspect.Filter) err
 		return p.Item(item)
 	})
 	if err != nil && !errors.Is(err, errEnough) {
-		return fmt.Errorf("cannot dump %s: %w", path, err)
+		return fmt.Errorf("cannot dump %s: %w", target.Path, err)
 	}
 	bar.clear()
 	return p.Close(sum)
@@ -169,17 +163,11 @@ func timeText(ms int64) string {
 	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
-// dumpText renders an item as one line, records indented below their batch.
-type dumpText struct{}
-
 // maxShown bounds a key or value in a line, in bytes; -o ndjson shows all of it.
 const maxShown = 120
 
-func (dumpText) item(w io.Writer, value any) error {
-	i, ok := value.(*walinspect.Item)
-	if !ok {
-		return fmt.Errorf("no item but %T", value)
-	}
+// dumpLine renders an item as one line, records indented below their batch.
+func dumpLine(i *walinspect.Item, w io.Writer) error {
 	var b strings.Builder
 	switch {
 	case i.Item == "record" && i.Record != nil:
@@ -271,11 +259,7 @@ func cut(s string, most int) string {
 	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
-func (dumpText) summary(w io.Writer, summary any) error {
-	s, ok := summary.(*walinspect.DumpSummary)
-	if !ok {
-		return fmt.Errorf("no summary but %T", summary)
-	}
+func dumpEnd(s *walinspect.DumpSummary, w io.Writer) error {
 	shown := ""
 	if s.Frames > 0 {
 		shown += counted(s.Frames, "frame") + ", "

@@ -20,19 +20,15 @@ spares, cuts, orphans, unknown files.`,
   chronik wal scan -o ndjson ./chronik-data/wal`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			bar := a.newProgress()
-			defer bar.clear()
-			target, err := o.open(args[0], bar.update)
-			if err != nil {
-				return err
-			}
-			p := a.newPrinter("wal-scan", &scanText{})
-			sum, err := target.Scan(func(e *walinspect.Entry) error { return p.Item(e) })
-			if err != nil {
-				return fmt.Errorf("cannot scan %s: %w", args[0], err)
-			}
-			bar.clear()
-			return p.Close(sum)
+			return o.read(a, args[0], func(target *walinspect.Target, bar *progress) error {
+				p := a.newPrinter("wal-scan", &tabular[*walinspect.Entry, *walinspect.ScanSummary]{headers: scanHeaders, row: scanRow, end: scanEnd})
+				sum, err := target.Scan(func(e *walinspect.Entry) error { return p.Item(e) })
+				if err != nil {
+					return fmt.Errorf("cannot scan %s: %w", args[0], err)
+				}
+				bar.clear()
+				return p.Close(sum)
+			})
 		},
 	}
 	o.flags(cmd)
@@ -40,32 +36,13 @@ spares, cuts, orphans, unknown files.`,
 	return marked(cmd, readOnly)
 }
 
-// scanText renders entries as a table.
-type scanText struct {
-	table *table
+var scanHeaders = []string{"file", "kind", "size", "range", "newest", "note"}
+
+func scanRow(e *walinspect.Entry) []string {
+	return []string{e.File, e.Kind, bytesText(e.Size), e.Range(), timeText(e.LastTime), e.Note}
 }
 
-func (s *scanText) item(w io.Writer, item any) error {
-	e, ok := item.(*walinspect.Entry)
-	if !ok {
-		return fmt.Errorf("no entry but %T", item)
-	}
-	if s.table == nil {
-		s.table = &table{w: w, headers: []string{"file", "kind", "size", "range", "newest", "note"}}
-	}
-	return s.table.Row(e.File, e.Kind, bytesText(e.Size), e.Range(), timeText(e.LastTime), e.Note)
-}
-
-func (s *scanText) summary(w io.Writer, summary any) error {
-	sum, ok := summary.(*walinspect.ScanSummary)
-	if !ok {
-		return fmt.Errorf("no summary but %T", summary)
-	}
-	if s.table != nil {
-		if err := s.table.Flush(); err != nil {
-			return err
-		}
-	}
+func scanEnd(sum *walinspect.ScanSummary, w io.Writer) error {
 	_, err := fmt.Fprintf(w, "%s (%s): %d files, %s\n", sum.Target, sum.Kind, sum.Files, bytesText(sum.Size))
 	return err
 }

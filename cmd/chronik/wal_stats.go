@@ -41,7 +41,9 @@ Exit codes: 0 everything was counted, 3, 4, 6 or 10 without something that is da
   chronik wal stats -o json --live ./chronik-data
   chronik wal stats /var/lib/kafka/data`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return o.run(a, args[0]) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			return o.read(a, args[0], func(target *walinspect.Target, bar *progress) error { return o.run(a, target, bar) })
+		},
 	}
 	o.flags(cmd)
 	cmd.Flags().StringVar(&o.Topic, "topic", "", "only this topic")
@@ -51,13 +53,7 @@ Exit codes: 0 everything was counted, 3, 4, 6 or 10 without something that is da
 	return marked(cmd, readOnly)
 }
 
-func (o *walStatsOptions) run(a *app, path string) error {
-	bar := a.newProgress()
-	defer bar.clear()
-	target, err := o.open(path, bar.update)
-	if err != nil {
-		return err
-	}
+func (o *walStatsOptions) run(a *app, target *walinspect.Target, bar *progress) error {
 	p := a.newPrinter("wal-stats", &tabular[*walinspect.TopicStats, *walinspect.StatsSummary]{headers: statsHeaders, row: statsRow, end: statsEnd})
 	sum, err := target.Stats(o.StatsOptions, func(s *walinspect.TopicStats) error {
 		bar.clear()
@@ -66,22 +62,18 @@ func (o *walStatsOptions) run(a *app, path string) error {
 	bar.clear()
 	switch {
 	case errors.Is(err, walinspect.ErrStarted):
-		err = &exitError{code: exitRunning, err: fmt.Errorf("%s: %w; stop it, or use --live", path, err)}
-		return errors.Join(p.Close(sum), err)
+		return errors.Join(p.Close(sum), started(target.Path, "", err))
 	case errors.Is(err, walinspect.ErrNoTopics):
 		return usage(fmt.Errorf("cannot count: %w", err))
 	case err != nil:
-		return fmt.Errorf("cannot count %s: %w", path, err)
+		return fmt.Errorf("cannot count %s: %w", target.Path, err)
 	case o.Topic != "" && sum.Batches == 0 && sum.Verdict == wal.Notice:
-		return &exitError{code: exitNotFound, err: fmt.Errorf("%s holds no batch of topic %s; without --topic all are shown", path, o.Topic)}
+		return &exitError{code: exitNotFound, err: fmt.Errorf("%s holds no batch of topic %s; without --topic all are shown", target.Path, o.Topic)}
 	}
 	if err := p.Close(sum); err != nil {
 		return err
 	}
-	if code := verdictCode(sum.Verdict); code != exitClean {
-		return &exitError{code: code}
-	}
-	return nil
+	return verdictError(sum.Verdict)
 }
 
 // completeTopicsOf offers the topics of the directory that stands behind the flag or before it.

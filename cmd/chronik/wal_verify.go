@@ -38,7 +38,12 @@ Exit codes: 0 clean, 3 corrupt, 4 torn tail only, 5 the node is running, 6 I/O e
   chronik wal verify --deep -o json ./chronik-data
   chronik wal verify --format kafka /var/lib/kafka/data`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return o.run(a, args[0]) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			return o.read(a, args[0], func(target *walinspect.Target, bar *progress) error {
+				target.Bitflip = o.bitflip
+				return a.verify("wal-verify", target, levelOf(o.fast, o.deep), bar)
+			})
+		},
 	}
 	o.flags(cmd)
 	cmd.Flags().BoolVar(&o.fast, "fast", false, "checksums and chains only")
@@ -49,27 +54,9 @@ Exit codes: 0 clean, 3 corrupt, 4 torn tail only, 5 the node is running, 6 I/O e
 	return marked(cmd, readOnly)
 }
 
-func (o *walVerifyOptions) run(a *app, path string) error {
-	bar := a.newProgress()
-	defer bar.clear()
-	target, err := o.open(path, bar.update)
-	if err != nil {
-		return err
-	}
-	level := walinspect.Default
-	switch {
-	case o.fast:
-		level = walinspect.Fast
-	case o.deep:
-		level = walinspect.Deep
-	}
-	target.Bitflip = o.bitflip
-	return a.verify("wal-verify", target, level, bar)
-}
-
 // verify prints a document with every finding of a target; the gravest decides the exit code.
 func (a *app) verify(kind string, target *walinspect.Target, level walinspect.Level, bar *progress) error {
-	p := a.newPrinter(kind, verifyText{})
+	p := a.newPrinter(kind, prose[*walinspect.Finding, *walinspect.Verification]{each: findingText, end: verificationText})
 	sum, err := target.Verify(level, func(f *walinspect.Finding) error {
 		bar.clear()
 		return p.Item(f)
@@ -82,12 +69,9 @@ func (a *app) verify(kind string, target *walinspect.Target, level walinspect.Le
 		return printErr
 	}
 	if err != nil {
-		return &exitError{code: exitRunning, err: fmt.Errorf("%s: %w; findings past its checkpoint were left out; stop it, or use --live", target.Path, err)}
+		return started(target.Path, "findings past its checkpoint were left out; ", err)
 	}
-	if code := verdictCode(sum.Verdict); code != exitClean {
-		return &exitError{code: code}
-	}
-	return nil
+	return verdictError(sum.Verdict)
 }
 
 // verdictCode is the exit code for the gravest finding.
@@ -107,14 +91,8 @@ func verdictCode(v wal.Verdict) int {
 	return exitClean
 }
 
-// verifyText renders findings as short paragraphs: they are too wide for a table, and each is read as a whole.
-type verifyText struct{}
-
-func (verifyText) item(w io.Writer, item any) error {
-	f, ok := item.(*walinspect.Finding)
-	if !ok {
-		return fmt.Errorf("no finding but %T", item)
-	}
+// findingText renders a finding as a short paragraph: they are too wide for a table, and each is read as a whole.
+func findingText(f *walinspect.Finding, w io.Writer) error {
 	where := fmt.Sprintf("%s byte %d", f.File, f.Offset)
 	if f.Length > 0 {
 		where += fmt.Sprintf(", %d bytes", f.Length)
@@ -146,11 +124,7 @@ func (verifyText) item(w io.Writer, item any) error {
 	return err
 }
 
-func (verifyText) summary(w io.Writer, summary any) error {
-	s, ok := summary.(*walinspect.Verification)
-	if !ok {
-		return fmt.Errorf("no verification but %T", summary)
-	}
+func verificationText(s *walinspect.Verification, w io.Writer) error {
 	verdict := "clean"
 	if s.Verdict != wal.Notice {
 		verdict = string(s.Verdict)

@@ -1,89 +1,29 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
-	"os/exec"
+	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"chronik.dev/chronik/bench/node"
 )
 
 const topic = "replaycheck"
 
-// node runs `chronik serve` on a fixed loopback port.
-type node struct {
-	bin, dir, listen string
-	cmd              *exec.Cmd
-	exited           chan error
-}
-
-func newNode(bin, dir string) (*node, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// newNode is a node in a folder of the working directory.
+func (p *program) newNode(name string) (*node.Node, error) {
+	listen, err := node.FreeAddress()
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
-	return &node{bin: bin, dir: dir, listen: l.Addr().String()}, nil
-}
-
-// start runs the node and waits for its ready line.
-func (n *node) start() error {
-	n.cmd = exec.Command(n.bin, "serve", "--data-dir", n.dir, "--listen", n.listen, "--admin-listen", "", "--peer-listen", "",
-		"--set", "log.segment.bytes=1048576", "--set", "chronik.journal.segment.bytes=1048576", "--set", "chronik.checkpoint.bytes=4194304")
-	stderr, err := n.cmd.StderrPipe()
-	if err != nil {
-		return err
-	}
-	if err := n.cmd.Start(); err != nil {
-		return err
-	}
-	ready := make(chan struct{})
-	var log strings.Builder
-	go func() {
-		lines := bufio.NewScanner(stderr)
-		for lines.Scan() {
-			fmt.Fprintln(&log, lines.Text())
-			if strings.HasPrefix(lines.Text(), "ready: ") {
-				close(ready)
-				break
-			}
-		}
-		_, _ = io.Copy(io.Discard, stderr)
-	}()
-	n.exited = make(chan error, 1)
-	go func() { n.exited <- n.cmd.Wait() }()
-	select {
-	case <-ready:
-		return nil
-	case err := <-n.exited:
-		return fmt.Errorf("the node ended before it was ready: %v", err)
-	case <-time.After(time.Minute):
-		return errors.Join(errors.New("the node is not ready after a minute"), n.kill())
-	}
-}
-
-func (n *node) kill() error {
-	if err := n.cmd.Process.Signal(syscall.SIGKILL); err != nil {
-		return err
-	}
-	<-n.exited
-	return nil
-}
-
-func (n *node) stop() error {
-	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	return <-n.exited
+	return &node.Node{Bin: p.bin, Dir: filepath.Join(p.work, name), Listen: listen, Settings: node.SmallFiles}, nil
 }
 
 // render is a record as one comparable text.
@@ -92,15 +32,15 @@ func render(r *kgo.Record) string {
 }
 
 // fill produces records of every kind into the source, reads back what it holds, and kills it, so that the newest are in its journal only.
-func (p *program) fill(source *node, count int) (map[int32][]string, error) {
-	if err := source.start(); err != nil {
+func (p *program) fill(source *node.Node, count int) (map[int32][]string, error) {
+	if _, err := source.Start(); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	codecs := []kgo.CompressionCodec{kgo.NoCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression(), kgo.GzipCompression()}
 	for i, codec := range codecs {
-		cl, err := kgo.NewClient(kgo.SeedBrokers(source.listen), kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		cl, err := kgo.NewClient(kgo.SeedBrokers(source.Listen), kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()),
 			kgo.ProducerBatchCompression(codec), kgo.ProducerLinger(time.Duration(i)*time.Millisecond), kgo.MaxBufferedRecords(1000), kgo.ProducerBatchMaxBytes(int32(4096<<i)))
 		if err != nil {
 			return nil, err
@@ -115,8 +55,8 @@ func (p *program) fill(source *node, count int) (map[int32][]string, error) {
 		}
 		cl.Close()
 	}
-	want, err := readAll(source.listen, topic, p.partitions)
-	return want, errors.Join(err, source.kill())
+	want, err := readAll(source.Listen, topic, p.partitions)
+	return want, errors.Join(err, source.Kill())
 }
 
 func (p *program) produce(ctx context.Context, cl *kgo.Client, client, count int) error {
