@@ -178,15 +178,25 @@ func (l *Log) dropBelow(logStart int64) {
 }
 
 // holdFrames copies the journal's frames of a stopped partition, which its files do not include, to evidence/, so that it holds the
-// journal no longer. io is held. After a failed journal there is nothing to hold: the node ends, and the next one replays.
+// journal no longer. io is held. After a failed journal there is nothing to hold: the node ends, and the next one replays. What is copied
+// reaches past idle: a partition may stop while the checkpoint runs, and have acknowledged more until then.
 func (l *Log) holdFrames(idle wal.LSN) (State, bool, error) {
-	if errors.Is(l.Stopped(), errJournal) || l.last.LSN == 0 || l.last.Held != 0 || l.env.Hold == nil {
+	l.mu.Lock()
+	why, opened, synced := l.failed, l.isOpened, max(idle, l.syncedLSN)
+	l.mu.Unlock()
+	if errors.Is(why, errJournal) || !opened || l.last.Held != 0 || l.env.Hold == nil {
 		return l.unchanged()
 	}
-	file, upTo, err := l.env.Hold(l.id, l.last.LSN, idle)
-	if err != nil {
-		return l.last, true, fmt.Errorf("checkpoint %s: its frames could not be copied to evidence/: %w", l.name, err)
+	st := l.last
+	if st.LSN == 0 { // no checkpoint lists it yet: its frames are all of it
+		st = State{Identity: l.id, Dir: l.name, LSN: l.createdLSN, Epoch: -1, Segments: []SegmentState{{Shape: shapeOf(l.segs[0])}}}
 	}
-	l.last.Held, l.last.HeldFile, l.last.HeldReason = upTo, file, l.Stopped().Error()
+	file, upTo, err := l.env.Hold(l.id, st.LSN, synced)
+	if err != nil {
+		st, ok, _ := l.unchanged()
+		return st, ok, fmt.Errorf("checkpoint %s: its frames could not be copied to evidence/: %w", l.name, err)
+	}
+	l.last = st
+	l.last.Held, l.last.HeldFile, l.last.HeldReason = upTo, file, why.Error()
 	return l.last, true, nil
 }

@@ -47,10 +47,9 @@ func (t *ticket) synced(err error) {
 	case err != nil:
 		err = fmt.Errorf("%s: %w: %w", l.name, ErrNoSpace, err)
 		ready = l.takeBack(t, err)
+	case t.apply != nil:
+		t.apply() // it stands, whatever appends before it were taken back: replay applies its frame too
 	case t.generation == l.generation:
-		if t.apply != nil {
-			t.apply()
-		}
 		l.isOpened = l.isOpened || t.opened
 		l.synced = max(l.synced, t.end)
 		ready = l.advance(ready)

@@ -109,10 +109,15 @@ func (l *Log) Truncate(offset int64) error {
 	l.truncating = true
 	l.mu.Unlock()
 	// Everything is synced, and nothing is in flight while truncating is set: the files can hold all of it, and are cut as one.
-	if err := l.flush(noLimit); err != nil {
-		l.mu.Lock()
-		l.truncating = false
-		l.mu.Unlock()
+	err = l.flush(noLimit)
+	l.mu.Lock()
+	if err == nil && l.flushed < l.end {
+		l.tailBlockReady() // sends it, for the next try
+		err = fmt.Errorf("truncate %s: the journal had refused the frame that must come before a write to the last block: %w", l.name, ErrNoSpace)
+	}
+	l.truncating = err == nil
+	l.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	synced := make(chan error, 1)
@@ -120,6 +125,9 @@ func (l *Log) Truncate(offset int64) error {
 	l.enqueue([]wal.Frame{l.frame(wal.Truncated, offset, 0, nil)}, &ticket{settle: func(err error) { synced <- err }})
 	l.mu.Unlock()
 	if err := <-synced; err != nil {
+		l.mu.Lock()
+		l.truncating = false
+		l.mu.Unlock()
 		return fmt.Errorf("truncate %s: %w", l.name, err)
 	}
 	if err := l.cutFiles(offset); err != nil {

@@ -117,6 +117,46 @@ func TestRunningPartitionStops(t *testing.T) {
 	}
 }
 
+// TestStopsBeforeItIsListed lets the first write to a partition's files fail: it does not hold the journal either, and a repair reads all of it back.
+func TestStopsBeforeItIsListed(t *testing.T) {
+	n := newNode(t)
+	disk := vfs.NewFaulty(n.fs)
+	n.disk = disk
+	if err := n.result.Log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.boot(false); err != nil {
+		t.Fatal(err)
+	}
+	a, b := n.create("a", 1), n.create("b", 2)
+	n.produce(a, 3, "one-")
+	want := n.read(a)
+	disk.Inject(vfs.Fault{Op: vfs.OpWrite, Match: "a-0/00000000000000000000.log"})
+	for range 3 {
+		n.produce(b, 40, "b-")
+		n.checkpoint()
+	}
+	if ck := n.result.Checkpointer.Last(); a.Stopped() == nil || ck.LSN != n.result.Log.Synced() {
+		t.Fatalf("stopped: %v; the journal is held at LSN %d of %d", a.Stopped(), ck.LSN, n.result.Log.Synced())
+	}
+	n.crash(vfs.None)
+	n.disk = nil
+	if err := n.boot(false); err != nil {
+		t.Fatal(err)
+	}
+	if len(n.result.Stopped) != 1 || n.logs["a-0"] != nil {
+		t.Fatalf("%+v", n.result.Stopped)
+	}
+	n.crash(vfs.None)
+	n.release = true
+	if err := n.boot(false); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.read(n.logs["a-0"]); !slices.Equal(got, want) {
+		t.Fatalf("%v, want %v", got, want)
+	}
+}
+
 // TestFullDiskHoldsTheJournal lets one partition's files have no space at a checkpoint: the journal keeps what they lack.
 func TestFullDiskHoldsTheJournal(t *testing.T) {
 	n := newNode(t)

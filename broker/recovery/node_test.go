@@ -26,6 +26,7 @@ type node struct {
 	logs      map[string]*partition.Log
 	incidents []datadir.Incident
 	config    partition.Config
+	release   bool   // boot as a repair does
 	cut       []byte // content of the file that was cut last
 }
 
@@ -57,8 +58,8 @@ func (n *node) boot(founding bool) error {
 	var err error
 	n.result, err = Boot(Options{
 		FS: disk, Dir: root, DirID: [16]byte{1}, Founding: founding,
-		Wal:    wal.Options{SegmentSize: 64 << 10, FirstSegmentSize: 16 << 10, Spares: -1, Idle: -1, Rand: seed.Uint64},
-		Env:    n.env,
+		Wal: wal.Options{SegmentSize: 64 << 10, FirstSegmentSize: 16 << 10, Spares: -1, Idle: -1, Rand: seed.Uint64},
+		Env: n.env, Release: n.release,
 		Config: func(string) partition.Config { return n.config },
 		Report: func(i datadir.Incident) (string, error) {
 			n.incidents = append(n.incidents, i)
