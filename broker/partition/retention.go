@@ -98,6 +98,7 @@ func (l *Log) Retain(now int64, byTime bool) int64 {
 	if !cfg.Delete || cfg.Internal {
 		return -1
 	}
+	l.learnTimes(cfg, now, byTime)
 	l.io.Lock()
 	defer l.io.Unlock()
 	l.mu.Lock()
@@ -128,6 +129,24 @@ func (l *Log) Retain(now int64, byTime bool) int64 {
 	}
 	l.moveStart(start, nil)
 	return start
+}
+
+// learnTimes has the segments that Retain will ask for their newest time read what that takes, before
+// the locks that writers need.
+func (l *Log) learnTimes(cfg *Config, now int64, byTime bool) {
+	l.files.RLock()
+	defer l.files.RUnlock()
+	l.mu.Lock()
+	segs, err := l.segs, l.admits()
+	l.mu.Unlock()
+	if err != nil {
+		return
+	}
+	for _, s := range segs {
+		if !cfg.expired(s, now, byTime) {
+			return
+		}
+	}
 }
 
 // expired says whether every record of a segment is older than retention.ms. A segment that cannot be read is not.

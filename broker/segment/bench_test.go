@@ -101,3 +101,21 @@ func BenchmarkAppend(b *testing.B) {
 type nowhere struct{ vfs.File }
 
 func (nowhere) WriteAt(p []byte, _ int64) (int, error) { return len(p), nil }
+
+// BenchmarkFirstTime is the first lookup by time of a segment that an earlier life wrote: a walk over all its batch headers.
+func BenchmarkFirstTime(b *testing.B) {
+	dir, sealed, _ := bigSegment(b)
+	b.SetBytes(sealed.Size())
+	for b.Loop() {
+		s, err := Open(vfs.OS, dir, 0, -1, Options{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, _, err := s.MaxTimestamp(); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -87,6 +87,7 @@ func (x *indexer) finish() {
 type entryReader struct {
 	f    io.ReaderAt
 	size int
+	took int64 // entries that next returned
 	pos  int64 // of the next entry not yet in buf
 	buf  []byte
 	have []byte // part of buf
@@ -111,6 +112,7 @@ func (r *entryReader) next() ([]byte, error) {
 	}
 	e := r.have[:r.size]
 	r.have = r.have[r.size:]
+	r.took++
 	return e, nil
 }
 

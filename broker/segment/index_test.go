@@ -111,6 +111,59 @@ func TestPlausibleRot(t *testing.T) {
 	}
 }
 
+// TestTrueBatchFalseClaim: a time entry of a damaged file may name a batch that is there with its true time, although an earlier batch has a later
+// one. Lookups, and the newest time by which retention deletes, go by the batches.
+func TestTrueBatchFalseClaim(t *testing.T) {
+	o := Options{IndexIntervalBytes: 300}
+	m := &model{}
+	for i := range 40 {
+		at := int64(1000)
+		if i == 10 {
+			at = 5000
+		}
+		m.add(makeBatch(t, batch.None, int64(i), 1, at+int64(i), 39))
+	}
+	mem := vfs.NewMem(1)
+	if err := vfs.WriteFile(mem, Log.Name(0), m.bytes()); err != nil {
+		t.Fatal(err)
+	}
+	r, err := RebuildIndexes(mem, "", 0, -1, o.IndexIntervalBytes, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lie := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, 1030), 30)
+	for name, times := range map[string][]byte{"alone": lie, "behind a true one": append(slices.Clone(r.TimeIndex[:TimeEntrySize]), lie...)} {
+		if err := mem.SetBytes(TimeIndex.Name(0), times); err != nil {
+			t.Fatal(err)
+		}
+		for _, asked := range []string{"newest", "time", "time after a write"} {
+			s, err := Open(mem, "", 0, -1, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch asked {
+			case "newest":
+				if ms, at, err := s.MaxTimestamp(); err != nil || ms != 5010 || at != 10 {
+					t.Errorf("%s: newest time %d at %d, %v", name, ms, at, err)
+				}
+			case "time after a write":
+				if err := s.Append(makeBatch(t, batch.None, 40, 1, 1040, 39)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, ms := range []int64{1035, 5000} {
+				want, found := m.forTime(ms, 0)
+				if got, ok, err := s.OffsetForTime(ms, 0); err != nil || ok != found || got != want {
+					t.Errorf("%s, %s: time %d at %+v %v, want %+v, %v", name, asked, ms, got, ok, want, err)
+				}
+			}
+			if err := errors.Join(s.TruncateSize(int64(len(m.bytes()))), s.Close(), mem.SetBytes(Index.Name(0), r.Index), mem.SetBytes(TimeIndex.Name(0), times)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 // TestOrderOfBatches: a batch twice, or two swapped, is seen by every reader although each CRC is right.
 func TestOrderOfBatches(t *testing.T) {
 	_, _, m := filled(t, 6, Options{})

@@ -3,6 +3,7 @@ package segment
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"chronik.dev/chronik/broker/batch"
 )
@@ -65,6 +66,9 @@ func (s *Segment) loadFrom(start func(ix *indexer) (int64, error)) error {
 		return err
 	}
 	s.ix, s.next = ix, next
+	if pos == 0 { // all entries are still to be written, and will be true
+		s.proof = proof{done: true, entries: math.MaxInt64, newest: TimeEntry{ix.maxTime, ix.maxOffset}}
+	}
 	return nil
 }
 
@@ -83,26 +87,6 @@ func (s *Segment) lastEntry(ix *indexer) (int64, error) {
 	}
 	ix.entries, ix.timeEntries, ix.last, ix.maxOffset = n, tn, time, last.Offset
 	return last.Position, nil
-}
-
-// confirmTime says whether the batch that a time entry names is there and has that time.
-func (s *Segment) confirmTime(e TimeEntry, v view) (ok bool, err error) {
-	start, err := s.lookup(e.Offset, v)
-	if err != nil {
-		return false, err
-	}
-	err = walkHeaders(s.log, s.path(Log), start, v.size, func(_ int64, h *batch.Header) error {
-		if h.LastOffset() < e.Offset {
-			return nil
-		}
-		ok = h.LastOffset() == e.Offset && h.MaxTimestamp == e.Timestamp
-		return errStop
-	})
-	var bad *Error
-	if errors.As(err, &bad) {
-		return false, nil // the index led astray, or the batch is damaged
-	}
-	return ok, err
 }
 
 // prepare makes the segment ready for a write: state loaded, and the index files holding exactly the entries that the batches imply.

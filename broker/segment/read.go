@@ -59,9 +59,9 @@ func walkHeaders(f io.ReaderAt, name string, pos, end int64, fn func(pos int64, 
 	return nil
 }
 
-// view is what a reader may see: batches up to size, entries up to the counts.
+// view is what a reader may see: batches up to size, entries up to the counts, no time above newest.
 type view struct {
-	size, next, entries, timeEntries int64
+	size, next, entries, timeEntries, newest int64
 }
 
 func (s *Segment) view() (view, error) {
@@ -74,7 +74,7 @@ func (s *Segment) view() (view, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return view{
-		s.size, s.next, s.ix.entries - int64(len(s.ix.index))/IndexEntrySize, s.ix.timeEntries - int64(len(s.ix.times))/TimeEntrySize,
+		s.size, s.next, s.ix.entries - int64(len(s.ix.index))/IndexEntrySize, s.ix.timeEntries - int64(len(s.ix.times))/TimeEntrySize, s.ix.maxTime,
 	}, nil
 }
 
@@ -235,84 +235,4 @@ func wholeBatches(buf []byte, maxBytes int, upTo int64) (end int, next int64) {
 		end += h.Size()
 		next = h.LastOffset() + 1
 	}
-}
-
-// Found is a record that OffsetForTime found.
-type Found struct {
-	Offset, Timestamp int64
-	LeaderEpoch       int32
-}
-
-// OffsetForTime returns the first record at or after from whose time is at least ms; ok is false if there is none.
-func (s *Segment) OffsetForTime(ms, from int64) (r Found, ok bool, err error) {
-	v, err := s.view()
-	if err != nil {
-		return r, false, err
-	}
-	if newest, _, err := s.MaxTimestamp(); err != nil || newest < ms {
-		return r, false, err
-	}
-	start, err := s.startForTime(ms, from, v)
-	if err != nil {
-		return r, false, err
-	}
-	err = walkHeaders(s.log, s.path(Log), start, v.size, func(pos int64, h *batch.Header) error {
-		if h.MaxTimestamp < ms || h.LastOffset() < from {
-			return nil
-		}
-		raw := make([]byte, h.Size())
-		if n, err := s.log.ReadAt(raw, pos); err != nil && (err != io.EOF || n < len(raw)) {
-			return err
-		}
-		err := batch.Records(raw, s.o.DecompressLimit, func(rec batch.Record) error {
-			if rec.Timestamp >= ms && rec.Offset >= from {
-				r, ok = Found{rec.Offset, rec.Timestamp, h.LeaderEpoch}, true
-				return errStop
-			}
-			return nil
-		})
-		var bad *batch.Error
-		if errors.As(err, &bad) {
-			return &Error{File: s.path(Log), Offset: pos, Reason: BadBatch, Err: err}
-		}
-		return err
-	})
-	return r, ok, err
-}
-
-// startForTime returns a position before which no batch matters to OffsetForTime. The last time entry below ms is believed only if the
-// batch that it names confirms it.
-func (s *Segment) startForTime(ms, from int64, v view) (int64, error) {
-	e, err := s.lookupTime(ms, v)
-	if err != nil {
-		return 0, err
-	}
-	if e.Offset <= from {
-		return s.find(from, v)
-	}
-	start, err := s.find(e.Offset, v)
-	if err != nil {
-		return 0, err
-	}
-	if ok, err := s.confirmTime(e, v); err != nil || ok {
-		return start, err
-	}
-	return s.find(from, v)
-}
-
-// lookupTime returns the last time entry below ms; one with the base offset if there is none.
-func (s *Segment) lookupTime(ms int64, v view) (TimeEntry, error) {
-	var failed error
-	var b [TimeEntrySize]byte
-	entry := func(i int) TimeEntry {
-		if _, err := s.times.ReadAt(b[:], int64(i)*TimeEntrySize); err != nil && failed == nil && err != io.EOF {
-			failed = err
-		}
-		return decodeTime(b[:], s.base)
-	}
-	i := sort.Search(int(v.timeEntries), func(i int) bool { return entry(i).Timestamp >= ms })
-	if i == 0 || failed != nil {
-		return TimeEntry{batch.NoTimestamp, s.base}, failed
-	}
-	return entry(i - 1), failed
 }

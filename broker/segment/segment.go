@@ -63,8 +63,11 @@ type Segment struct {
 	sealed bool  // the index files hold what Seal writes; the next write drops the final time entry again
 	next   int64 // offset after the last batch
 	ix     indexer
+	proof  proof
 	hints  [4]hint // where recent reads ended
 	turn   int
+
+	proving sync.Mutex // one walk for the proof at a time; taken before mu
 }
 
 // hint says that the batch that begins with offset begins at pos.
@@ -85,6 +88,7 @@ func Create(fs vfs.FS, dir string, base int64, o Options) (*Segment, error) {
 		return nil, fmt.Errorf("create segment: %w", err)
 	}
 	s.loaded = true
+	s.proof = proof{done: true, entries: math.MaxInt64, newest: s.ix.last}
 	return s, nil
 }
 
@@ -170,16 +174,6 @@ func (s *Segment) NextOffset() (int64, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.next, nil
-}
-
-// MaxTimestamp is the newest time in ms of any batch, and the last offset of the batch that has it; (-1, base offset) if no batch has one.
-func (s *Segment) MaxTimestamp() (ms, offset int64, err error) {
-	if err := s.load(); err != nil {
-		return 0, 0, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.ix.maxTime, s.ix.maxOffset, nil
 }
 
 // Full says that an index has no room by segment.index.bytes: Kafka rolls then.
@@ -323,7 +317,7 @@ func (s *Segment) TruncateSize(pos int64) error {
 		return fmt.Errorf("truncate %s: it has %d bytes, not %d", s.path(Log), s.size, pos)
 	}
 	s.size = pos
-	s.loaded, s.sealed = false, false
+	s.loaded, s.sealed, s.proof = false, false, proof{}
 	s.hints = [len(s.hints)]hint{}
 	s.mu.Unlock()
 	if err := s.Cut(); err != nil {
