@@ -94,6 +94,8 @@ type Broker struct {
 
 	background sync.WaitGroup
 	quit       chan struct{}
+	draining   context.Context // ends with Drain
+	drain      context.CancelFunc
 	failOnce   sync.Once
 	failed     chan struct{}
 	failure    error
@@ -115,6 +117,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		fs: o.FS, logger: o.Logger, version: o.Version, started: time.Now(), static: o.Config, state: metadata.New(),
 		logs: map[slot]*partition.Log{}, stopped: map[slot]string{}, incidents: map[string]int{}, quit: make(chan struct{}), failed: make(chan struct{}),
 	}
+	b.draining, b.drain = context.WithCancel(context.Background())
 	b.cfg.Store(o.Config)
 	b.progress = o.Progress
 	_, _ = rand.Read(b.process[:]) // never fails, see crypto/rand
@@ -274,15 +277,19 @@ func (b *Broker) fail(err error) {
 // roomTimeout bounds how long a producer waits for the journal to fall below its cap.
 const roomTimeout = 30 * time.Second
 
-// waitRoom waits while the journal is at its cap, which a checkpoint ends.
+// waitRoom waits while the journal is at its cap, which a checkpoint ends; a node that drains waits for nothing.
 func (b *Broker) waitRoom() error {
 	if !b.journal.Full() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), roomTimeout)
+	ctx, cancel := context.WithTimeout(b.draining, roomTimeout)
 	defer cancel()
-	if err := b.journal.WaitRoom(ctx); err != nil {
-		return fail(kerr.RequestTimedOut, "the journal is at chronik.journal.max.bytes and no checkpoint made room: %v", err)
+	err := b.journal.WaitRoom(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case b.draining.Err() != nil:
+		return fail(kerr.RequestTimedOut, "the node is stopping, and the journal is at chronik.journal.max.bytes")
 	}
-	return nil
+	return fail(kerr.RequestTimedOut, "the journal is at chronik.journal.max.bytes and no checkpoint made room: %v", err)
 }

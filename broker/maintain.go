@@ -46,10 +46,12 @@ func (b *Broker) watch() {
 
 // checkpoints takes a checkpoint when the journal has grown by chronik.checkpoint.bytes, when it is at its cap, or after
 // chronik.checkpoint.interval.ms if anything was written. A full disk does not wait so long: what was deleted gives its room back with the next checkpoint.
+// A checkpoint for which there was no room, or no file descriptor, is made again after fullInterval.
 func (b *Broker) checkpoints() {
 	ticker := time.NewTicker(checkpointPoll)
 	defer ticker.Stop()
 	last, base := time.Now(), b.journal.Synced()
+	var again time.Time // not zero: the last one failed for want of room
 	for {
 		select {
 		case <-b.quit:
@@ -63,15 +65,24 @@ func (b *Broker) checkpoints() {
 			interval = min(interval, fullInterval)
 		}
 		aged := time.Since(last) >= interval && b.journal.Synced() != base
-		if grown < cfg.CheckpointBytes() && !aged && !b.journal.Full() {
+		due := grown >= cfg.CheckpointBytes() || aged || b.journal.Full() || !again.IsZero()
+		if !due || time.Now().Before(again) {
 			continue
 		}
-		base = b.journal.Synced()
-		if err := b.checkpoint(); err != nil {
+		synced := b.journal.Synced()
+		err := b.checkpoint()
+		if errors.Is(err, partition.ErrNoSpace) {
+			if again.IsZero() {
+				b.logger.Warn("no checkpoint; the one before it holds, and the journal grows until there is one", "error", err)
+			}
+			again = time.Now().Add(fullInterval)
+			continue
+		}
+		if err != nil {
 			b.fail(err)
 			return
 		}
-		last = time.Now()
+		base, last, again = synced, time.Now(), time.Time{}
 	}
 }
 
@@ -117,6 +128,13 @@ func (b *Broker) clean(now int64) {
 	}
 }
 
+// Drain says that the node is about to stop, before its listeners close: it is not ready any more, and whoever waits for room in the journal
+// is refused, so that no client holds up the stop. Everything else still works.
+func (b *Broker) Drain() {
+	b.ready.Store(false)
+	b.drain()
+}
+
 // Close stops the node cleanly: groups, partition logs with Kafka's files of a clean stop, a last checkpoint, Raft, the journal, the lock.
 // The listeners are closed before.
 func (b *Broker) Close(_ context.Context) error {
@@ -125,7 +143,7 @@ func (b *Broker) Close(_ context.Context) error {
 }
 
 func (b *Broker) close() error {
-	b.ready.Store(false)
+	b.Drain()
 	b.stopBackground()
 	b.groups.Close()
 	if b.Err() != nil {

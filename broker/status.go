@@ -103,8 +103,10 @@ func (b *Broker) Partitions() []PartitionStatus {
 	return out
 }
 
-// verifyCommand is the next step after damage.
-func (b *Broker) verifyCommand() string { return "chronik wal verify " + b.dir.Path() }
+// verifyCommand is the next step after damage. It is read while the node runs, and works when it does not.
+func (b *Broker) verifyCommand() string {
+	return "chronik wal verify --live " + datadir.Quote(b.dir.Path())
+}
 
 // LogDir is the data directory's disk.
 type LogDir struct {

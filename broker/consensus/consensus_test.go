@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,6 +199,45 @@ func TestSnapshots(t *testing.T) {
 		t.Fatalf("report %+v", n.Report())
 	}
 	mustStop(t, n)
+}
+
+// TestSnapshotWithoutRoom: a snapshot that finds no room, or no descriptor, is taken later; the group goes on.
+func TestSnapshotWithoutRoom(t *testing.T) {
+	for _, cause := range []error{syscall.ENOSPC, syscall.EMFILE} {
+		synctest.Test(t, func(t *testing.T) {
+			mem := vfs.NewMem(1)
+			disk := vfs.NewFaulty(mem)
+			o := testOptions(disk, true)
+			o.SnapshotEntries = 10
+			n := mustStart(t, o)
+			p := metadata.NewProposer([16]byte{1})
+			put := func(times int) {
+				t.Helper()
+				for range times {
+					mustPropose(t, n, encode(t, p, &metapb.AllocateProducerIds{Count: 10}))
+				}
+			}
+			disk.Inject(vfs.Fault{Op: vfs.OpCreate, Match: "/snapshots/", Times: -1, Err: cause})
+			put(25)
+			if st := n.Status(); st.Snapshots != 0 {
+				t.Errorf("%+v", st)
+			}
+			disk.Clear()
+			time.Sleep(snapshotRetry)
+			put(1)
+			if st := n.Status(); st.Snapshots != 1 || st.SnapshotIndex < 27 {
+				t.Errorf("with room again: %+v", st)
+			}
+			want := o.StateMachine.(*metadata.State).Image().NextProducerID
+			mustStop(t, n)
+			o = testOptions(mem, false)
+			n = mustStart(t, o)
+			if got := o.StateMachine.(*metadata.State).Image().NextProducerID; got != want {
+				t.Errorf("restored %d, want %d", got, want)
+			}
+			mustStop(t, n)
+		})
+	}
 }
 
 // TestRestarts starts again and again: each start adds a segment, and snapshots keep their number down.

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"chronik.dev/chronik/broker/metadata"
+	"chronik.dev/chronik/broker/vfs"
 )
 
 // loop is what only the goroutine touches.
@@ -33,6 +34,7 @@ type loop struct {
 	taken      uint64 // index of the newest snapshot
 	takenBytes uint64 // bytes of entries applied since
 	snapshots  uint64
+	again      time.Time // no snapshot before that: there was no room for one
 }
 
 // proposal is a command on its way.
@@ -283,17 +285,24 @@ func (n *Node) install(snap *raftpb.Snapshot) error {
 	return nil
 }
 
-// maybeSnapshot takes a snapshot when enough was applied since the last one; an idle group takes none.
+// snapshotRetry is how long a snapshot waits for which there was no room.
+const snapshotRetry = 10 * time.Second
+
+// maybeSnapshot takes a snapshot when enough was applied since the last one; an idle group takes none. Without room the log just grows on.
 func (n *Node) maybeSnapshot() error {
 	enough := n.due || n.applied-n.taken >= n.o.SnapshotEntries || n.takenBytes >= n.o.SnapshotBytes
-	if !enough || n.applied == n.taken {
+	if !enough || n.applied == n.taken || time.Now().Before(n.again) {
 		return nil
 	}
 	data, err := n.o.StateMachine.Snapshot()
 	if err != nil {
 		return fmt.Errorf("take snapshot at index %d: %w", n.applied, err)
 	}
-	if err := n.storage.CreateSnapshot(n.applied, n.conf, data); err != nil {
+	if err := n.storage.CreateSnapshot(n.applied, n.conf, data); vfs.NoRoom(err) {
+		n.again = time.Now().Add(snapshotRetry)
+		n.logger.Warn("no room for a snapshot of the metadata; the log before it stays", "index", n.applied, "error", err)
+		return nil
+	} else if err != nil {
 		return fmt.Errorf("take snapshot at index %d: %w", n.applied, err)
 	}
 	n.taken, n.takenBytes, n.due = n.applied, 0, false

@@ -2,7 +2,6 @@ package partition
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -21,7 +20,8 @@ type Freer interface {
 }
 
 // Checkpointer runs checkpoints over all logs of an Env: files written, one syncfs, both checkpoint copies stored, journal segments
-// freed, removed files and dropped directories deleted. One error of syncfs or of the checkpoint file is final: the node must stop.
+// freed, removed files and dropped directories deleted. An error of syncfs or of the checkpoint file other than for want of room is final: the node
+// must stop.
 type Checkpointer struct {
 	env     *Env
 	file    *statefile.File
@@ -63,7 +63,8 @@ func CompareStates(a, b State) int {
 }
 
 // Run makes one checkpoint. A full disk or a single partition's failure delays only that partition (its last State is listed again, and
-// the journal keeps its frames) and is logged; an error that Run returns is final.
+// the journal keeps its frames) and is logged. ErrNoSpace: there was no room for the checkpoint itself, or no file descriptor; the one before it
+// still holds, and Run may be called again. Any other error is final.
 func (c *Checkpointer) Run() error {
 	c.run.Lock()
 	defer c.run.Unlock()
@@ -87,17 +88,19 @@ func (c *Checkpointer) Run() error {
 	}
 	slices.SortFunc(ck.Partitions, CompareStates)
 	if err := c.env.FS.SyncFS(c.env.Dir); err != nil {
-		return fmt.Errorf("checkpoint: sync of the partition files: %w; the node stops, its next boot replays the journal", err)
+		return refused("sync of the partition files: ", err)
 	}
 	if err := c.file.Store(ck.Marshal()); err != nil {
-		return fmt.Errorf("checkpoint: %w; the node stops, its next boot replays the journal", err)
+		return refused("", err)
 	}
 	c.mu.Lock()
 	c.last = ck
 	c.dirs = c.dirs[len(dirs):]
 	c.mu.Unlock()
-	var errs []error
-	errs = append(errs, c.journal.FreeBelow(ck.LSN+1))
+	freed := c.journal.FreeBelow(ck.LSN + 1)
+	if vfs.NoRoom(freed) {
+		freed = refused("the journal is not freed: ", freed)
+	}
 	for _, l := range logs {
 		if err := l.Checkpointed(); err != nil {
 			c.logger().Warn("files of removed segments stay until the next boot", "partition", l.Name(), "error", err)
@@ -108,7 +111,15 @@ func (c *Checkpointer) Run() error {
 			c.logger().Warn("a dropped partition's directory stays until the next boot", "directory", d, "error", err)
 		}
 	}
-	return errors.Join(errs...)
+	return freed
+}
+
+// refused is the error of a checkpoint that was not made.
+func refused(what string, err error) error {
+	if vfs.NoRoom(err) {
+		return fmt.Errorf("checkpoint: %s%w: %w", what, ErrNoSpace, err)
+	}
+	return fmt.Errorf("checkpoint: %s%w; the node stops, its next boot replays the journal", what, err)
 }
 
 func (c *Checkpointer) logger() *slog.Logger {

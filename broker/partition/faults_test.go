@@ -43,7 +43,7 @@ func TestFailedWriteStopsThePartition(t *testing.T) {
 	if _, err := l.Read(ReadRequest{MaxBytes: 100, UpTo: 2}); !errors.Is(err, ErrStopped) {
 		t.Fatal(err)
 	}
-	if len(incidents) != 1 || incidents[0].Class != "partition-stopped" || incidents[0].Next != "chronik wal verify /data" {
+	if len(incidents) != 1 || incidents[0].Class != "partition-stopped" || incidents[0].Next != "chronik wal verify --live /data" {
 		t.Fatalf("%+v", incidents)
 	}
 	if used := r.env.Pool.Used(); used != 0 {

@@ -287,7 +287,7 @@ func (l *Log) Stop(reason error) {
 	if l.finish(fmt.Errorf("%s: %w: %w", l.name, ErrStopped, reason)) && l.env.Incident != nil {
 		l.env.Incident(Incident{
 			Class: "partition-stopped", Partition: l.name, Message: fmt.Sprintf("partition %s stopped: %v", l.name, reason),
-			Next: "chronik wal verify " + l.dataDir(),
+			Next: "chronik wal verify --live " + l.dataDir(),
 		})
 	}
 }

@@ -150,12 +150,15 @@ func (s *Storage) writeSnapshot(f snapFile) error {
 }
 
 // CreateSnapshot makes a snapshot of the state at an applied index durable. Then the log is compacted up to the snapshot before it, so that either
-// of the two newest snapshots starts a node, and journal segments that nothing needs are freed.
+// of the two newest snapshots starts a node, and journal segments that nothing needs are freed. An error for want of space or descriptors (vfs.NoRoom)
+// changes nothing; any other is final.
 func (s *Storage) CreateSnapshot(index uint64, cs *raftpb.ConfState, data []byte) error {
 	if s.failed != nil {
 		return s.failed
 	}
-	if err := s.createSnapshot(index, cs, data); err != nil {
+	if err := s.createSnapshot(index, cs, data); vfs.NoRoom(err) {
+		return err
+	} else if err != nil {
 		s.failed = fmt.Errorf("raft log %s: %w", s.o.Dir, err)
 		return s.failed
 	}
@@ -179,7 +182,10 @@ func (s *Storage) createSnapshot(index uint64, cs *raftpb.ConfState, data []byte
 	s.snapshot = snap
 	s.log.compact(old.GetIndex())
 	s.mu.Unlock()
-	return s.free()
+	if err := s.free(); !vfs.NoRoom(err) {
+		return err
+	}
+	return nil // the next snapshot frees it
 }
 
 // free removes old snapshots and gives back the segments that hold neither a kept entry nor the reset frame of a kept snapshot.

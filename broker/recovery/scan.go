@@ -89,8 +89,11 @@ type scan struct {
 func (s *scan) walDir() string    { return filepath.Join(s.dir, datadir.WalDir) }
 func (s *scan) topicsDir() string { return filepath.Join(s.dir, datadir.TopicsDir) }
 
-// next is the command that every refusal and stopped partition names.
-func (s *scan) next() string { return "chronik wal verify " + s.dir }
+// next is the command that every refusal names.
+func (s *scan) next() string { return "chronik wal verify " + datadir.Quote(s.dir) }
+
+// later is the next step for who reads the report or the ledger, perhaps while the node runs; it works when it does not.
+func (s *scan) later() string { return "chronik wal verify --live " + datadir.Quote(s.dir) }
 
 // loadCheckpoint reads the checkpoint and refuses a directory that has none.
 func (s *scan) loadCheckpoint() error {

@@ -49,7 +49,7 @@ func (s *scan) saveEvidence() (cut string, err error) {
 		}
 		f.Incident, err = s.incident(datadir.Incident{
 			Class: class, File: rel, Offset: f.Offset, Length: f.Length, FirstLSN: uint64(f.FirstLSN), LastLSN: uint64(f.LastLSN),
-			Reason: string(f.Reason), Evidence: f.Saved, Message: fmt.Sprintf("%s: %s", f.Record, f.Finding.Evidence), Next: s.next(),
+			Reason: string(f.Reason), Evidence: f.Saved, Message: fmt.Sprintf("%s: %s", f.Record, f.Finding.Evidence), Next: s.later(),
 		})
 		if err != nil {
 			return "", err
@@ -75,13 +75,13 @@ func (s *scan) conclude() error {
 		case p.dropped:
 			r.Status = Dropped
 		case p.stop != nil:
-			r.Status, r.Reason, r.Held, r.Next = Stopped, p.stop.Error(), p.held, s.next()
+			r.Status, r.Reason, r.Held, r.Next = Stopped, p.stop.Error(), p.held, s.later()
 			r.Incident, err = s.reportPart(p, &r, datadir.Stopped)
 		case p.over != "":
-			r.Status, r.Reason, r.Next = Released, p.over, s.next()
+			r.Status, r.Reason, r.Next = Released, p.over, s.later()
 			r.Incident, err = s.reportPart(p, &r, datadir.Truncated)
 		case p.unsure != "":
-			r.Status, r.Reason, r.Next = Uncertain, p.unsure, s.next()
+			r.Status, r.Reason, r.Next = Uncertain, p.unsure, s.later()
 			r.Incident, err = s.reportPart(p, &r, datadir.Undecided)
 		default:
 			err = s.reportRepairs(p, &r)
@@ -128,7 +128,7 @@ func (s *scan) reportRepairs(p *part, r *PartitionReport) error {
 		i := datadir.Incident{
 			Class: datadir.Repaired, File: s.relative(f.File), Offset: f.Offset, Length: f.Length, Topic: p.name, TopicID: r.TopicID,
 			Partition: p.partition, FirstOffset: f.FirstOffset, LastOffset: f.LastOffset, Reason: string(f.Kind), Evidence: f.Evidence,
-			Message: fmt.Sprintf("partition %s: %s", r.Name(), f.Message), Next: s.next(),
+			Message: fmt.Sprintf("partition %s: %s", r.Name(), f.Message), Next: s.later(),
 		}
 		switch f.Kind {
 		case partition.Repaired:

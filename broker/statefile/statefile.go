@@ -243,7 +243,8 @@ func (f *File) Seq() uint64 { return f.header.seq }
 func (f *File) Copies() [2]Copy { return f.copies }
 
 // Store makes body the state: when it returns nil, both files hold it, synced. The copy that lost at Load is written first, so one valid copy
-// is there at every moment. After an error the File accepts nothing more: it is not known which of the two states a restart will see.
+// is there at every moment. After an error it is not known which of the two states a restart will see. Where there was no room (vfs.NoRoom) the
+// call may be repeated; after any other error the File accepts nothing more.
 func (f *File) Store(body []byte) error {
 	if len(body) > MaxBody {
 		return fmt.Errorf("store %s: %d bytes, limit %d", f.base, len(body), MaxBody)
@@ -261,14 +262,27 @@ func (f *File) Store(body []byte) error {
 	if f.copies[0].State == f.copies[1].State && f.copies[0].Seq == f.copies[1].Seq {
 		first = 0
 	}
+	oldHeader, oldBody := f.header, f.body
 	f.header, f.body = next, data[headerSize:]
-	for _, i := range [2]int{first, 1 - first} {
-		if err := f.write(i, data); err != nil {
-			f.failed = fmt.Errorf("store %s: %w", f.base, err)
-			return f.failed
+	for n, i := range [2]int{first, 1 - first} {
+		err := f.write(i, data)
+		if err == nil {
+			continue
 		}
+		if n == 0 { // the other copy is what it was
+			f.header, f.body = oldHeader, oldBody
+		}
+		return f.fail(fmt.Errorf("store %s: %w", f.base, err))
 	}
 	return nil
+}
+
+// fail returns err, and remembers it unless it can be tried again.
+func (f *File) fail(err error) error {
+	if !vfs.NoRoom(err) {
+		f.failed = err
+	}
+	return err
 }
 
 // Mend makes durable what was loaded: it syncs the copies that are ok, then rewrites the one that lost, if the two are not equal, and syncs it.
@@ -284,8 +298,7 @@ func (f *File) Mend() error {
 		return nil
 	}
 	if err := f.write(loser, encode(f.header, f.body)); err != nil {
-		f.failed = fmt.Errorf("mend %s: %w", f.base, err)
-		return f.failed
+		return f.fail(fmt.Errorf("mend %s: %w", f.base, err))
 	}
 	return nil
 }
@@ -300,13 +313,11 @@ func (f *File) settle() error {
 			continue
 		}
 		if err := f.syncCopy(i); err != nil {
-			f.failed = fmt.Errorf("sync %s: %w", f.name(i), err)
-			return f.failed
+			return f.fail(fmt.Errorf("sync %s: %w", f.name(i), err))
 		}
 	}
 	if err := f.fsys.SyncDir(filepath.Dir(f.base)); err != nil {
-		f.failed = fmt.Errorf("sync the directory of %s: %w", f.base, err)
-		return f.failed
+		return f.fail(fmt.Errorf("sync the directory of %s: %w", f.base, err))
 	}
 	f.synced = true
 	return nil
@@ -331,6 +342,9 @@ func (f *File) write(i int, data []byte) (err error) {
 	size, err := file.Size()
 	if err != nil {
 		return err
+	}
+	if f.copies[i].State != Missing {
+		f.copies[i].State = Corrupt // until it is whole again
 	}
 	if _, err := file.WriteAt(data, 0); err != nil {
 		return err

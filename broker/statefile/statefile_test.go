@@ -247,6 +247,59 @@ func TestIOErrors(t *testing.T) {
 	}
 }
 
+// TestNoRoom: a store for which there was no room, or no descriptor, may be repeated, with another state too. At no crash on the way is there
+// anything but one of the states.
+func TestNoRoom(t *testing.T) {
+	for _, fault := range []vfs.Fault{
+		{Op: vfs.OpCreate, Err: syscall.EMFILE}, {Op: vfs.OpWrite, Err: syscall.ENOSPC}, {Op: vfs.OpWrite, Short: 60, Err: syscall.ENOSPC},
+		{Op: vfs.OpTruncate, Err: syscall.EDQUOT}, {Op: vfs.OpOpen, Err: syscall.ENFILE},
+	} {
+		for _, name := range Names("/s") {
+			m := vfs.NewMem(1)
+			create(t, m, strings.Repeat("old", 100))
+			d := vfs.NewFaulty(m)
+			f := load(t, m)
+			f.fsys, fault.Match = d, name
+			d.Inject(fault)
+			var bad error
+			m.SetHook(func(op vfs.Op) {
+				for i := range 8 {
+					c, err := Load(m.CrashMode(rand.New(rand.NewPCG(uint64(i), uint64(op.Off))), vfs.Mode(i)), "/s", kind, 1, id)
+					if err != nil {
+						bad = errors.Join(bad, fmt.Errorf("crash at %s: %w", op, err))
+					} else if body := string(c.Body()); body != strings.Repeat("old", 100) && body != "two" && body != "three" {
+						bad = errors.Join(bad, fmt.Errorf("crash at %s: state %.20q", op, body))
+					}
+				}
+			})
+			if err := f.Store([]byte("two")); !vfs.NoRoom(err) {
+				t.Errorf("%s of %s: %v", fault.Op, name, err)
+			}
+			if err := errors.Join(f.Store([]byte("three")), bad); err != nil {
+				t.Errorf("after %s of %s: %v", fault.Op, name, err)
+			}
+			m.SetHook(nil)
+			g := load(t, m)
+			if c := g.Copies(); string(g.Body()) != "three" || c[0].State != OK || c[1].State != OK || c[0].Seq != c[1].Seq || f.Seq() != g.Seq() {
+				t.Errorf("after %s of %s: %.20q, %v", fault.Op, name, g.Body(), c)
+			}
+		}
+	}
+	// A sync that fails is never for want of room.
+	m := vfs.NewMem(1)
+	create(t, m, "one")
+	d := vfs.NewFaulty(m)
+	f := load(t, d)
+	must(t, f.Mend())
+	d.Inject(vfs.Fault{Op: vfs.OpSync, Err: syscall.ENOSPC, Sync: vfs.CleanButLost})
+	if err := f.Store([]byte("two")); !errors.Is(err, syscall.ENOSPC) || vfs.NoRoom(err) {
+		t.Fatal(err)
+	}
+	if err := f.Store([]byte("three")); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
 // TestCrash takes every disk that a power loss or a kill at every point of Store and Mend can leave, and a second crash in the Mend and the Store
 // that follow.
 func TestCrash(t *testing.T) {

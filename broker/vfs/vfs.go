@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"strings"
 	"syscall"
 )
 
@@ -29,8 +30,12 @@ var (
 )
 
 // NoRoom says that the host refused something for want of disk space, quota or file descriptors: nothing is damaged, and what was refused
-// can be tried again when there is room.
+// can be tried again when there is room. A sync that failed is never that, whatever its error: what it should have made durable may be gone.
 func NoRoom(err error) bool {
+	var path *fs.PathError
+	if errors.As(err, &path) && strings.Contains(path.Op, "sync") {
+		return false
+	}
 	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE} {
 		if errors.Is(err, full) {
 			return true

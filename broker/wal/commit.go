@@ -136,6 +136,11 @@ func (l *Log) drain(mine *queue) {
 			frames, requests = frames[count:], requests[n:]
 		}
 		l.queued.Add(-int64(mine.bytes))
+		if l.waiters.Load() > 0 && !l.Full() { // what waited for its group counted too
+			l.mu.Lock()
+			l.madeRoom()
+			l.mu.Unlock()
+		}
 		clear(mine.frames)
 		clear(mine.requests)
 		mine.frames, mine.requests, mine.bytes = mine.frames[:0], mine.requests[:0], 0

@@ -181,6 +181,41 @@ func TestIOError(t *testing.T) {
 	wantClean(t, inv)
 }
 
+// TestFreeWithoutRoom: where there is no room, or no descriptor, for the manifest, nothing is freed, and the next call does it.
+func TestFreeWithoutRoom(t *testing.T) {
+	for _, fault := range []vfs.Fault{{Op: vfs.OpCreate, Match: "/wal/manifest", Err: syscall.EMFILE}, {Op: vfs.OpWrite, Match: "/wal/manifest.1", Err: syscall.ENOSPC}} {
+		m := vfs.NewMem(1)
+		disk := vfs.NewFaulty(m)
+		o := testOptions(disk, "/wal", 6)
+		o.Spares = 1
+		l, err := Create(o)
+		must(t, err)
+		var last LSN
+		for i := range int64(200) {
+			last = appendAll(t, l, testFrame(1, i, 2000))
+		}
+		live := l.LiveBytes()
+		fault.Times = -1 // the keeper stores the manifest too
+		disk.Inject(fault)
+		if err := l.FreeBelow(last); !vfs.NoRoom(err) || l.Err() != nil || l.LiveBytes() < live {
+			t.Fatalf("%v; the log %v; %d live bytes, before %d", err, l.Err(), l.LiveBytes(), live)
+		}
+		for _, s := range l.live {
+			if there, err := vfs.Exists(m, s.file); err != nil || !there {
+				t.Fatalf("%s is live and not there, %v", s.file, err)
+			}
+		}
+		disk.Clear()
+		must(t, l.FreeBelow(last))
+		if l.LiveBytes() >= live {
+			t.Fatal("nothing was freed")
+		}
+		must(t, l.Close())
+		inv, _ := readAll(t, inspectOptions(o))
+		wantClean(t, inv)
+	}
+}
+
 // TestFull holds producers at MaxBytes until FreeBelow makes room.
 func TestFull(t *testing.T) {
 	o := testOptions(vfs.NewMem(1), "/wal", 7)
@@ -198,6 +233,26 @@ func TestFull(t *testing.T) {
 	waited := make(chan error, 1)
 	go func() { waited <- l.WaitRoom(context.Background()) }()
 	must(t, l.FreeBelow(l.Synced()))
+	must(t, <-waited)
+	must(t, l.Close())
+}
+
+// TestFullOfWaiting: what still waits for its group counts too; who waits because of it goes on when it is written, though nothing was freed.
+func TestFullOfWaiting(t *testing.T) {
+	o := testOptions(vfs.NewMem(1), "/wal", 7)
+	o.MaxBytes = 100 << 10
+	l, err := Create(o)
+	must(t, err)
+	l.queued.Add(o.MaxBytes)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	waited := make(chan error, 1)
+	go func() { waited <- l.WaitRoom(ctx) }()
+	for l.waiters.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	l.queued.Add(-o.MaxBytes)
+	appendAll(t, l, testFrame(1, 1, 100))
 	must(t, <-waited)
 	must(t, l.Close())
 }

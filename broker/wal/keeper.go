@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/vfs"
 )
 
@@ -215,33 +214,33 @@ func (l *Log) useReserve() bool {
 func (l *Log) manifestBody() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	m := manifest{kind: l.o.Kind, cuts: l.cuts}
-	for _, s := range l.live {
+	return l.manifestOf(l.live, l.cuts, l.spares)
+}
+
+// manifestOf is the manifest with these. mu is held.
+func (l *Log) manifestOf(live []liveSegment, cuts []Cut, spares []spare) []byte {
+	m := manifest{kind: l.o.Kind, cuts: cuts}
+	for _, s := range live {
 		m.segments = append(m.segments, manifestSegment{id: s.id, generation: s.generation, previous: s.previous, first: s.first,
 			synced: s.last, resumed: s.resumed, end: s.end})
 	}
 	if l.ready != nil {
 		m.spares = append(m.spares, l.ready.previous)
 	}
-	for _, s := range l.spares {
+	for _, s := range spares {
 		m.spares = append(m.spares, s.generation)
 	}
 	return m.encode()
 }
 
 // storeManifest makes the manifest durable in both copies. maint is held. A failure other than for lack of space poisons the log.
-func (l *Log) storeManifest() error {
-	var err error
-	if l.manifest == nil {
-		l.manifest, err = statefile.Load(l.o.FS, filepath.Join(l.o.Dir, manifestName), manifestKind, manifestVersion, l.o.DirID)
-	}
-	if err == nil {
-		err = l.manifest.Store(l.manifestBody())
-	}
+func (l *Log) storeManifest() error { return l.storeBody(l.manifestBody()) }
+
+func (l *Log) storeBody(body []byte) error {
+	err := l.manifest.Store(body)
 	if err == nil {
 		return nil
 	}
-	l.manifest = nil
 	err = fmt.Errorf("store manifest: %w", err)
 	if !vfs.NoRoom(err) {
 		l.poison(err)
@@ -250,6 +249,7 @@ func (l *Log) storeManifest() error {
 }
 
 // FreeBelow gives up the segments that hold only frames below lsn. Their files are recycled or removed after the manifest without them is durable.
+// An error for lack of space or descriptors (vfs.NoRoom) changes nothing that matters: the next call does it.
 func (l *Log) FreeBelow(lsn LSN) error {
 	l.maint.Lock()
 	defer l.maint.Unlock()
@@ -262,37 +262,39 @@ func (l *Log) FreeBelow(lsn LSN) error {
 	for n < len(l.live)-1 && l.live[n].last < lsn {
 		n++
 	}
-	freed := slices.Clone(l.live[:n])
 	if n == 0 {
 		l.mu.Unlock()
 		return nil
 	}
-	l.live = slices.Clone(l.live[n:])
-	l.cuts = slices.DeleteFunc(slices.Clone(l.cuts), func(c Cut) bool { return c.Segment < l.live[0].id })
+	live := l.live[n:]
+	cuts := slices.DeleteFunc(slices.Clone(l.cuts), func(c Cut) bool { return c.Segment < live[0].id })
 	have := len(l.spares)
 	if l.ready != nil {
 		have++
 	}
 	var remove []string
-	recycle := len(l.spares)
-	for _, s := range freed {
+	var recycled []spare
+	for _, s := range l.live[:n] {
 		if s.full && s.bytes == l.o.SegmentSize && l.o.Spares > 0 && have < MaxSpares {
 			have++
-			l.spares = append(l.spares, spare{file: s.file, generation: s.generation, blocks: uint32(s.bytes / BlockSize)})
+			recycled = append(recycled, spare{file: s.file, generation: s.generation, blocks: uint32(s.bytes / BlockSize)})
 		} else {
 			remove = append(remove, s.file)
 		}
 	}
-	recycled := len(l.spares) - recycle
+	body := l.manifestOf(live, cuts, append(slices.Clone(l.spares), recycled...))
+	l.mu.Unlock()
+	if err := l.storeBody(body); err != nil {
+		return err // nothing has changed
+	}
+	l.mu.Lock()
+	l.live, l.cuts, l.spares = slices.Clone(l.live[n:]), cuts, append(l.spares, recycled...) // live may have grown at its end meanwhile
 	l.account()
 	l.madeRoom()
 	l.mu.Unlock()
-	if err := l.storeManifest(); err != nil {
-		return err
-	}
-	l.stats.recycled.Add(uint64(recycled))
+	l.stats.recycled.Add(uint64(len(recycled)))
 	err := l.removeFiles(remove)
-	if recycled > 0 {
+	if len(recycled) > 0 {
 		l.kick()
 	}
 	return err

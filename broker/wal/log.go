@@ -47,6 +47,7 @@ type Log struct {
 	synced    atomic.Uint64 // LSN
 	liveBytes atomic.Int64  // of segments
 	queued    atomic.Int64  // payload bytes that wait
+	waiters   atomic.Int32  // callers of WaitRoom
 	failed    chan struct{}
 	wake      chan struct{}
 	done      chan struct{} // the committer has ended
@@ -189,6 +190,8 @@ func (l *Log) Full() bool { return l.o.MaxBytes > 0 && l.LiveBytes() >= l.o.MaxB
 
 // WaitRoom waits until the log is below MaxBytes, or ctx is done, or the log has failed or closed, whose error it returns.
 func (l *Log) WaitRoom(ctx context.Context) error {
+	l.waiters.Add(1)
+	defer l.waiters.Add(-1)
 	for {
 		l.mu.Lock()
 		room, err := l.room, l.err

@@ -225,6 +225,9 @@ func (s *server) close() error {
 	var errs []error
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
+	if s.broker != nil {
+		s.broker.Drain()
+	}
 	if s.kafka != nil {
 		if err := s.kafka.Shutdown(ctx); err != nil {
 			s.log.Warn("connections were cut", "error", err)
