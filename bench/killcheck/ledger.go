@@ -60,7 +60,7 @@ func (v *verdict) bad() bool {
 }
 
 func (v *verdict) example(format string, args ...any) {
-	if len(v.Examples) < 20 {
+	if len(v.Examples) < 8 {
 		text := fmt.Sprintf(format, args...)
 		v.Examples = append(v.Examples, text[:min(len(text), 200)])
 	}
@@ -80,12 +80,12 @@ func (l *ledger) check(read map[place]string) *verdict {
 		places := where[value]
 		if len(places) == 0 {
 			v.Lost++
-			v.example("lost: %q acknowledged at %v", value, p)
+			v.example("lost: %.40q acknowledged at %v", value, p)
 			continue
 		}
 		if read[p] != value {
 			v.Moved++
-			v.example("moved: %q acknowledged at %v, found at %v", value, p, places)
+			v.example("moved: %.40q acknowledged at %v, found at %v", value, p, places)
 		}
 	}
 	for value, places := range where {
@@ -93,12 +93,12 @@ func (l *ledger) check(read map[place]string) *verdict {
 		switch {
 		case !sent:
 			v.Invented++
-			v.example("invented: %q at %v", value, places)
+			v.example("invented: %.40q at %v", value, places)
 		case len(places) > 1 && kind == "plain":
 			v.PlainDup++
 		case len(places) > 1:
 			v.Duplicated++
-			v.example("duplicated: %q at %v", value, places)
+			v.example("duplicated: %.40q at %v", value, places)
 		}
 	}
 	l.checkOrder(read, v)

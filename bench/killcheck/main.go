@@ -4,11 +4,15 @@
 // ConfState are what they were. It prints one JSON line per round and a total; any violation ends it with exit code 1.
 //
 //	go run ./bench/killcheck --bin ./chronik --rounds 100
+//
+// With --disk ext4 or xfs (Linux, as root) the data directory is on a file system of its own in a loop-mounted image, and each round cuts its power
+// under the running node (FS_IOC_SHUTDOWN without a flush of its log), kills the node, and mounts it again.
 package main
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -26,6 +30,7 @@ const topicName = "killcheck"
 
 type program struct {
 	node   *node.Node
+	disk   *disk // nil: the node is killed, its disk goes on
 	ledger *ledger
 	load   *load
 	follow *follow
@@ -46,6 +51,7 @@ func main() {
 	rate := flag.Duration("pause", 2*time.Millisecond, "pause of a producer between two records")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the kill times")
 	every := flag.Int("check-every", 10, "read everything back after every Nth kill (and at the end)")
+	kind := flag.String("disk", "", "cut the power of a file system of this kind, ext4 or xfs, under the node, instead of killing the node alone")
 	env := flag.String("env", "", "NAME=VALUE for the broker's environment")
 	flag.Parse()
 	work := *dir
@@ -57,13 +63,26 @@ func main() {
 		work = filepath.Join(tmp, "data")
 	}
 	p, err := setUp(*bin, work, *seed, *env)
+	if err == nil && *kind != "" {
+		p.disk, err = newDisk(*kind, filepath.Dir(work))
+	}
 	if err != nil {
 		fatal(err)
 	}
+	if p.disk != nil {
+		work = filepath.Join(p.disk.mount, "data")
+		p.node.Dir = work
+	}
 	fmt.Printf("killcheck: seed %d, data %s\n", *seed, work)
 	if err := p.run(*rounds, *limit, *producers, int32(*partitions), *rate, *every); err != nil {
-		_ = p.node.Kill()
+		_ = p.node.Kill() // an image stays mounted, to be looked at
 		fatal(fmt.Errorf("%w (seed %d, data kept in %s)", err, *seed, work))
+	}
+	if p.disk != nil {
+		if err := p.disk.detach(); err != nil {
+			fatal(err)
+		}
+		work = p.disk.mount
 	}
 	if *dir == "" {
 		_ = os.RemoveAll(filepath.Dir(work))
@@ -140,7 +159,7 @@ func (p *program) round(ctx context.Context, round int, readBack bool) error {
 		return err
 	}
 	acked := p.ledger.ackedCount()
-	if err := p.node.Kill(); err != nil {
+	if err := p.end(); err != nil {
 		return err
 	}
 	p.killed++
@@ -171,6 +190,23 @@ func (p *program) round(ctx context.Context, round int, readBack bool) error {
 		return err
 	}
 	return p.readBack(ctx, true)
+}
+
+// end ends the node, and the power of its disk if that is what is tried.
+func (p *program) end() error {
+	if p.disk == nil {
+		return p.node.Kill()
+	}
+	if err := p.disk.cut(); err != nil {
+		return err
+	}
+	if p.rng.IntN(2) == 0 { // the node may see what its disk now says, and must acknowledge nothing because of it
+		time.Sleep(time.Duration(p.rng.IntN(200)) * time.Millisecond)
+	}
+	if err := p.node.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) { // a node ends by itself when its disk does
+		return err
+	}
+	return errors.Join(p.disk.detach(), p.disk.attach())
 }
 
 // readBack compares all that the topic holds with the ledger. Under load the read ends at the high watermarks of its start, so

@@ -101,7 +101,7 @@ func (n *Node) listen(stderr io.Reader, ready chan<- struct{}, said chan<- strin
 	said <- last
 }
 
-// Kill ends the node with SIGKILL.
+// Kill ends the node with SIGKILL. os.ErrProcessDone: it had ended by itself.
 func (n *Node) Kill() error {
 	if err := n.cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		return err
