@@ -1,14 +1,16 @@
 // Package crashtest is the crash programme over the storage core: identity, Raft log, journal and partition logs of one node, assembled as the
 // broker assembles them, on a disk in memory that loses power (vfs.Mem).
 //
-// The idea: a seeded workload runs against the node (appends to several partitions with and without idempotent producers, disks that run full, truncations,
-// delete-records, rolls, flushes, checkpoints, epochs, drops, Raft entries, votes, conflicts and snapshots). At many calls to the disk a copy
-// is made as a power loss there would leave it, each unsynced 512-byte fragment, size and name kept or lost; the copy is booted and judged
-// against a model of what was acknowledged. Some copies crash again inside that recovery, and each is booted a second time.
+// The idea: a seeded workload runs against the node (appends to several partitions with and without idempotent producers, disks that run full,
+// truncations, delete-records, retention, compaction, rolls, flushes, checkpoints, epochs, drops, changes of configuration, lives with other
+// settings of the journal, Raft entries, votes, conflicts and snapshots). At many calls to the disk a copy is made as a power loss there would
+// leave it, each unsynced 512-byte fragment, size and name kept or lost; the copy is booted and judged against a model of what was
+// acknowledged. Some copies crash again inside that recovery, and each is booted a second time.
 //
-// What is checked: 0 acknowledged records lost, 0 invented, 0 at another offset, truncations, deletions and drops never undone, producers where
-// they were; Raft term, vote, commit, members and log never go back; no verdict worse than "torn"; recovery twice gives the same and
-// finds nothing new; a clean stop leaves a clean report. TestPlantedBugs shows that it finds what it should.
+// What is checked: 0 acknowledged records lost (but those of a compacted topic that a later one with the same key replaced), 0 invented, 0 at
+// another offset, truncations, deletions and drops never undone, producers where they were; Raft term, vote, commit, members and log never go
+// back; no verdict worse than "torn"; recovery twice gives the same and finds nothing new; a clean stop leaves a clean report. TestPlantedBugs
+// shows that it finds what it should.
 //
 // At length:
 //

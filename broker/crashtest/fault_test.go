@@ -3,10 +3,12 @@ package crashtest
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
 
+	"chronik.dev/chronik/broker/recovery"
 	"chronik.dev/chronik/broker/vfs"
 )
 
@@ -73,7 +75,17 @@ func runFault(seed uint64, c *counts) (w *world, err error) {
 	})
 	n.halt()
 	c.acks.Add(int64(w.worker.model.acks))
+	w.setup.release = w.holds(disk)
 	return w, j.verdict(disk, 2)
+}
+
+// holds says whether the disk is of a node of which a partition had stopped for a failed write: its frames were set aside, for a repair.
+func (w *world) holds(disk *vfs.Mem) bool {
+	report, err := w.check(disk)
+	if err != nil {
+		return false // the boot says why
+	}
+	return slices.ContainsFunc(report.Partitions, func(p recovery.PartitionReport) bool { return p.Status == recovery.Stopped && p.Held != "" })
 }
 
 // TestFaults runs seeds with one failure of the disk each.

@@ -2,6 +2,7 @@ package crashtest
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -94,6 +95,12 @@ type history struct {
 	settled state
 	flight  []*event
 	retains bool // retention runs: it may have moved the log start, and has not said yet where to
+
+	// Of a compacted topic:
+	content   map[uint32][]keyed // of each batch, by its CRC
+	newest    map[byte]uint32    // the value asked for last, by key
+	replaced  map[uint32]bool    // values that were not the last asked for their key
+	truncated bool
 }
 
 // model is what a world was asked and what it promised. It may be used from several goroutines.
@@ -195,7 +202,8 @@ func (m *model) now(clone func()) moment {
 	defer m.mu.Unlock()
 	out := make(moment, len(m.histories))
 	for i, h := range m.histories {
-		out[i] = history{id: h.id, settled: h.settled, flight: slices.Clone(h.flight), retains: h.retains}
+		out[i] = history{id: h.id, settled: h.settled, flight: slices.Clone(h.flight), retains: h.retains, content: maps.Clone(h.content),
+			replaced: maps.Clone(h.replaced), truncated: h.truncated}
 		out[i].settled.batches = slices.Clip(h.settled.batches)
 	}
 	clone()
@@ -212,10 +220,11 @@ type seen struct {
 	epoch      int32
 	batches    []record // from the one that holds start on
 	producers  map[int64]int32
+	records    map[int64]keyed // of a compacted topic, by offset
 }
 
-// differs says how what was seen differs from a state; empty if it does not.
-func (s state) differs(got *seen) string {
+// frameDiffers is differs for all but the records and producers.
+func (s state) frameDiffers(got *seen) string {
 	switch {
 	case got == nil && !s.exists:
 		return ""
@@ -227,6 +236,14 @@ func (s state) differs(got *seen) string {
 		return fmt.Sprintf("offsets [%d, %d), want [%d, %d)", got.start, got.end, s.start, s.end)
 	case len(s.batches) > 0 && got.epoch < s.batches[len(s.batches)-1].epoch:
 		return fmt.Sprintf("leader epoch %d, the last batch has %d", got.epoch, s.batches[len(s.batches)-1].epoch)
+	}
+	return ""
+}
+
+// differs says how what was seen differs from a state; empty if it does not.
+func (s state) differs(got *seen) string {
+	if d := s.frameDiffers(got); d != "" || got == nil {
+		return d
 	}
 	first := 0
 	for first < len(s.batches) && s.batches[first].end() <= s.start {
@@ -266,7 +283,7 @@ func (h *history) explain(got *seen) (int, state, error) {
 		if h.retains && got != nil && got.start > s.start && got.start <= s.end {
 			s.start = got.start
 		}
-		d := s.differs(got)
+		d := h.differs(s, got)
 		if d == "" {
 			return n, s, nil
 		}

@@ -3,6 +3,7 @@ package crashtest
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"math/rand/v2"
 	"path/filepath"
@@ -36,6 +37,7 @@ type setup struct {
 	idle        time.Duration
 	partition   partition.Config
 	plant       plant
+	release     bool // boot as a repair does: what was held for a stopped partition is read back
 }
 
 func draw(seed uint64) setup {
@@ -54,6 +56,14 @@ func draw(seed uint64) setup {
 	return s
 }
 
+// vary draws other settings of the journal for the next start: a restart may bring any.
+func (s setup) vary(rng *rand.Rand) setup {
+	o := draw(rng.Uint64())
+	s.segmentSize, s.firstSize, s.spares, s.groupBytes, s.buffered = 64<<10<<rng.IntN(2), o.firstSize, o.spares, o.groupBytes, o.buffered
+	s.tailLimit, s.idle = o.tailLimit, o.idle
+	return s
+}
+
 // node is the storage core of one broker: Raft log, journal, partitions.
 type node struct {
 	disk        *vfs.Mem
@@ -63,7 +73,7 @@ type node struct {
 	log         *wal.Log
 	logs        []*partition.Log
 	checkpoints *partition.Checkpointer
-	config      partition.Config
+	setup       setup
 	report      *recovery.Report
 	raftReport  *raftlog.Report // nil after founding
 }
@@ -88,7 +98,7 @@ func generations(seed uint64) func() uint64 {
 
 // start boots a node as the broker does: identity and lock, Raft state, journal and partitions.
 func start(disk *vfs.Mem, s setup, topics map[[16]byte]string) (_ *node, err error) {
-	n := &node{disk: disk, config: s.partition}
+	n := &node{disk: disk, setup: s}
 	fsys := s.plant.disk(disk)
 	n.dir, err = datadir.Open(fsys, root, datadir.Options{NodeID: 1, Now: func() time.Time { return time.UnixMilli(now()) }, Rand: rand.NewChaCha8([32]byte{1})})
 	if err != nil {
@@ -111,13 +121,13 @@ func start(disk *vfs.Mem, s setup, topics map[[16]byte]string) (_ *node, err err
 	}
 	n.env = &partition.Env{Now: now, Pool: partition.NewPool(s.tailLimit)}
 	boot := recovery.Options{
-		FS: fsys, Dir: root, DirID: id.DirectoryID, Founding: !id.Founded, Env: n.env, Report: n.dir.Report,
+		FS: fsys, Dir: root, DirID: id.DirectoryID, Founding: !id.Founded, Env: n.env, Report: n.dir.Report, Release: s.release,
 		Wal: wal.Options{
 			FS: fsys, DirID: id.DirectoryID, Kind: wal.Journal, SegmentSize: s.segmentSize, FirstSegmentSize: s.firstSize, Spares: s.spares,
 			GroupBytes: s.groupBytes, Buffered: s.buffered, Idle: s.idle, Now: func() time.Time { return time.UnixMilli(now()) }, Rand: random,
 		},
 		Topic:  func(id [16]byte) (string, bool) { name, ok := topics[id]; return name, ok },
-		Config: func(string) partition.Config { return s.partition },
+		Config: s.config,
 	}
 	if id.Founded {
 		n.raft, n.raftReport, err = raftlog.Open(raft)
@@ -184,6 +194,9 @@ func (n *node) contents() (map[[16]byte]*seen, error) {
 
 func content(l *partition.Log) (*seen, error) {
 	s := &seen{start: l.LogStart(), end: l.LogEnd(), epoch: l.LeaderEpoch(), producers: map[int64]int32{}}
+	if compacts(l.Identity().Topic) {
+		s.records = map[int64]keyed{}
+	}
 	if hw := l.HighWatermark(); hw != s.end {
 		return nil, fmt.Errorf("high watermark %d, log end %d", hw, s.end)
 	}
@@ -191,6 +204,9 @@ func content(l *partition.Log) (*seen, error) {
 		data, err := l.Read(partition.ReadRequest{Offset: at, UpTo: math.MaxInt64, MaxBytes: 1 << 20, AtLeastOne: true})
 		if err != nil {
 			return nil, err
+		}
+		if len(data) == 0 && s.records != nil { // cleaned up to the end
+			break
 		}
 		if len(data) == 0 {
 			return nil, fmt.Errorf("nothing at offset %d below the log end %d", at, s.end)
@@ -204,6 +220,14 @@ func content(l *partition.Log) (*seen, error) {
 				r.seq = h.LastSequence()
 			}
 			s.batches = append(s.batches, r)
+			if s.records != nil {
+				if err := batch.Records(raw, 1<<20, func(k batch.Record) error {
+					s.records[k.Offset] = keyed{k.Key[0], crc32.ChecksumIEEE(k.Value)}
+					return nil
+				}); err != nil {
+					return err
+				}
+			}
 			at = h.LastOffset() + 1
 			return nil
 		})

@@ -29,7 +29,15 @@ func compareCounts(n *node, got map[[16]byte]*seen, rows map[string]int64) error
 	served := map[string]int64{}
 	for _, l := range n.logs {
 		s := got[l.Identity().ID]
+		for at := range s.records {
+			if at >= s.start {
+				served[l.Name()]++
+			}
+		}
 		for _, b := range s.batches {
+			if s.records != nil {
+				break
+			}
 			if records := b.end() - max(b.base, s.start); records > 0 {
 				served[l.Name()] += records
 			}

@@ -32,6 +32,7 @@ type worker struct {
 
 	open     []*client
 	retained int64  // times that retention moved a log start
+	cleaned  int64  // times that the cleaner made a log smaller, at least
 	ids      uint64 // producer ids drawn
 	bytes    int
 }
@@ -72,6 +73,9 @@ func (w *worker) step() error {
 		return w.create()
 	}
 	c := w.open[w.rng.IntN(len(w.open))]
+	if compacts(c.h.id.Topic) && w.rng.IntN(12) == 0 {
+		return w.compact(c)
+	}
 	switch n := w.rng.IntN(100); {
 	case n < 70:
 		return w.burst(c)
@@ -95,9 +99,7 @@ func (w *worker) step() error {
 		w.fill()
 		return nil
 	case n < 95:
-		cfg := c.log.Config()
-		cfg.IndexIntervalBytes = w.rng.Int32N(4096)
-		c.log.SetConfig(cfg)
+		w.reconfigure(c)
 		return nil
 	case n < 96:
 		return w.model.wait(0)
@@ -119,7 +121,7 @@ func (w *worker) fill() {
 }
 
 func (w *worker) create() error {
-	h := &history{id: partition.Identity{Topic: fmt.Sprintf("t%d", w.rng.IntN(3)), Partition: int32(w.rng.IntN(2)), RaftIndex: w.raft.settled.commit}}
+	h := &history{newest: map[byte]uint32{}, id: partition.Identity{Topic: []string{"t0", "t1", "c0"}[w.rng.IntN(3)], Partition: int32(w.rng.IntN(2)), RaftIndex: w.raft.settled.commit}}
 	for i := range h.id.ID {
 		h.id.ID[i] = byte(w.rng.Uint32())
 	}
@@ -132,7 +134,7 @@ func (w *worker) create() error {
 	w.model.histories = append(w.model.histories, h)
 	h.flight = append(h.flight, &event{kind: evCreate})
 	w.model.mu.Unlock()
-	log, err := partition.Create(w.node.env, h.id, w.node.config)
+	log, err := partition.Create(w.node.env, h.id, w.node.setup.config(h.id.Topic))
 	if err != nil {
 		return err
 	}
@@ -200,7 +202,11 @@ func (w *worker) newBatch(c *client, idempotent bool) (*event, error) {
 		for i := range value {
 			value[i] = byte(w.rng.Uint32())
 		}
-		b.Append(w.node.now(), nil, value, nil)
+		var key []byte
+		if compacts(c.h.id.Topic) {
+			key = []byte{byte(w.rng.IntN(keys))}
+		}
+		b.Append(w.node.now(), key, value, nil)
 	}
 	e := &event{kind: evAppend, rec: record{count: int32(count), pid: -1, seq: -1}}
 	pid, epoch, seq := int64(-1), int16(-1), int32(-1)
@@ -218,6 +224,15 @@ func (w *worker) newBatch(c *client, idempotent bool) (*event, error) {
 		return nil, err
 	}
 	e.rec.crc, e.raw = h.CRC, raw
+	if compacts(c.h.id.Topic) {
+		records, err := keyedOf(raw)
+		if err != nil {
+			return nil, err
+		}
+		w.model.mu.Lock()
+		c.h.learn(h.CRC, records)
+		w.model.mu.Unlock()
+	}
 	w.bytes += len(raw)
 	if idempotent {
 		c.prod.sent = append(c.prod.sent, e)
@@ -337,11 +352,18 @@ func (w *worker) truncate(c *client) error {
 	if err != nil || len(s.batches) == 0 {
 		return err
 	}
-	r := s.batches[len(s.batches)-1-w.rng.IntN(min(4, len(s.batches)))]
+	back := 4
+	if compacts(c.h.id.Topic) {
+		back = 12 // into what was cleaned
+	}
+	r := s.batches[len(s.batches)-1-w.rng.IntN(min(back, len(s.batches)))]
 	if r.base < s.start {
 		return nil
 	}
 	e := &event{kind: evTruncate, to: r.base}
+	w.model.mu.Lock()
+	c.h.truncated = true
+	w.model.mu.Unlock()
 	w.model.ask(c.h, e)
 	if err := c.log.Truncate(e.to); err != nil {
 		return err

@@ -21,12 +21,12 @@ import (
 type counts struct {
 	seeds, lives, steps, acks, saves      atomic.Int64
 	states, inner, again, torn, cleanings atomic.Int64
-	full, retained                        atomic.Int64 // lives that ended on a full disk; moves of a log start by retention
+	full, retained, cleaned               atomic.Int64 // lives that ended on a full disk; moves of a log start by retention; logs made smaller by the cleaner
 }
 
 func (c *counts) String() string {
-	return fmt.Sprintf("%d crash states (%d inside recovery, %d after it, %d with a torn write); %d seeds, %d lives of a node, %d clean stops, %d ends on a full disk, %d moves by retention, %d requests, %d acknowledged, %d Raft saves",
-		c.states.Load(), c.inner.Load(), c.again.Load(), c.torn.Load(), c.seeds.Load(), c.lives.Load(), c.cleanings.Load(), c.full.Load(), c.retained.Load(), c.steps.Load(),
+	return fmt.Sprintf("%d crash states (%d inside recovery, %d after it, %d with a torn write); %d seeds, %d lives of a node, %d clean stops, %d ends on a full disk, %d moves by retention, %d cleaned logs, %d requests, %d acknowledged, %d Raft saves",
+		c.states.Load(), c.inner.Load(), c.again.Load(), c.torn.Load(), c.seeds.Load(), c.lives.Load(), c.cleanings.Load(), c.full.Load(), c.retained.Load(), c.cleaned.Load(), c.steps.Load(),
 		c.acks.Load(), c.saves.Load())
 }
 
@@ -76,6 +76,9 @@ func (w *world) draw(op vfs.Op) *rand.Rand {
 func (w *world) live(steps int) error {
 	w.counts.lives.Add(1)
 	model, raft := w.worker.model, w.worker.raft
+	if w.worker.rng.IntN(2) == 0 {
+		w.setup = w.setup.vary(w.worker.rng)
+	}
 	w.disk.SetHook(w.crashPoint)
 	n, err := start(w.disk, w.setup, w.topics())
 	if err != nil {
@@ -132,7 +135,8 @@ func (w *world) live(steps int) error {
 	}
 	w.counts.acks.Add(int64(model.acks))
 	w.counts.retained.Add(w.worker.retained)
-	w.worker.retained = 0
+	w.counts.cleaned.Add(w.worker.cleaned)
+	w.worker.retained, w.worker.cleaned = 0, 0
 	w.counts.saves.Add(int64(raft.saves))
 	model.acks, model.stopped, raft.saves = 0, nil, 0
 	w.disk = next
@@ -378,7 +382,13 @@ func (j *judge) twice(n *node, disk *vfs.Mem, got map[[16]byte]*seen) error {
 	}
 	j.world.counts.states.Add(1)
 	j.world.counts.again.Add(1)
-	again, err := start(left, j.world.setup, j.topics)
+	s := j.world.setup
+	if j.intn(4) == 0 {
+		j.mu.Lock()
+		s = s.vary(j.rng)
+		j.mu.Unlock()
+	}
+	again, err := start(left, s, j.topics)
 	if err != nil {
 		return fmt.Errorf("second boot: %w", err)
 	}
@@ -392,6 +402,9 @@ func (j *judge) twice(n *node, disk *vfs.Mem, got map[[16]byte]*seen) error {
 	}
 	if d := different(got, second); d != "" {
 		return fmt.Errorf("second boot: %s", d)
+	}
+	if err := j.compare(again, second); err != nil { // of a cleaned segment the old file may be back
+		return fmt.Errorf("second boot: %w", err)
 	}
 	state, err := readRaft(again.raft)
 	if err != nil {
@@ -415,7 +428,7 @@ func different(a, b map[[16]byte]*seen) string {
 		if y == nil {
 			return fmt.Sprintf("topic id %x is gone", id[:4])
 		}
-		if x.start != y.start || x.end != y.end || x.epoch != y.epoch || !slices.Equal(x.batches, y.batches) || !maps.Equal(x.producers, y.producers) {
+		if x.start != y.start || x.end != y.end || x.epoch != y.epoch || x.records == nil && !slices.Equal(x.batches, y.batches) || !maps.Equal(x.producers, y.producers) {
 			return fmt.Sprintf("topic id %x: [%d, %d) epoch %d, before [%d, %d) epoch %d, producers %v and %v", id[:4], y.start, y.end, y.epoch,
 				x.start, x.end, x.epoch, y.producers, x.producers)
 		}
@@ -446,7 +459,7 @@ func (w *world) check(disk *vfs.Mem) (*recovery.Report, error) {
 	pending, before := disk.Unsynced(), disk.String()
 	topics := w.topics()
 	report, err := recovery.Check(recovery.CheckOptions{
-		FS: disk, Dir: root, DirID: info.Identity.DirectoryID, Config: func(string) partition.Config { return w.setup.partition },
+		FS: disk, Dir: root, DirID: info.Identity.DirectoryID, Config: w.setup.config,
 		Topic: func(id [16]byte) (string, bool) { name, ok := topics[id]; return name, ok },
 	})
 	if err == nil && (disk.Unsynced() != pending || disk.String() != before) {

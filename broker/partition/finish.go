@@ -61,7 +61,7 @@ func (r *Replay) closedSize(s SegmentState) (int64, error) {
 	}
 	var versions []Replaced
 	for _, v := range r.opt.Replaced {
-		if v.Base == s.Base {
+		if v.Base == s.Base && s.Base < r.writes { // else it was cut since, and its size is known
 			versions = append(versions, Replaced{NewSize: v.OldSize, NewCRC: v.OldCRC}, v)
 		}
 	}

@@ -87,9 +87,10 @@ type Replay struct {
 	cur      cursor
 	sums     sums
 	findings []Finding
-	grown    bool    // something was applied to the files
-	writes   int64   // base offset of the first segment that this replay may write: the checkpoint's active one, or one that it cut back to
-	created  wal.LSN // LSN of Opened, 0 if the checkpoint lists the partition
+	grown    bool         // something was applied to the files
+	writes   int64        // base offset of the first segment that this replay may write: the checkpoint's active one, or one that it cut back to
+	floor    SegmentState // that segment: its bytes below this size are in the files alone
+	created  wal.LSN      // LSN of Opened, 0 if the checkpoint lists the partition
 	proven   wal.LSN
 	now      int64 // time of the group at hand, ms
 }
@@ -113,8 +114,10 @@ func NewReplay(env *Env, st State, opened wal.LSN, cfg Config, opt ReplayOptions
 	if len(r.st.Segments) == 0 {
 		return nil, r.damage(Missing, r.dir, 0, "the checkpoint lists no segment")
 	}
-	r.writes = r.st.Segments[len(r.st.Segments)-1].Base
+	r.floor = *r.st.active()
+	r.writes = r.floor.Base
 	if opt.CutLSN > 0 {
+		r.measureReplaced()
 		if err := r.truncate(opt.CutTo); err != nil {
 			return nil, err
 		}
@@ -346,6 +349,22 @@ func (r *Replay) Recover(upTo int64, accept func(h *batch.Header, raw []byte) bo
 	return n, nil
 }
 
+// isReplaced says whether the cleaner announced another file for a segment behind the checkpoint.
+func (r *Replay) isReplaced(base int64) bool {
+	return slices.ContainsFunc(r.opt.Replaced, func(v Replaced) bool { return v.Base == base })
+}
+
+// measureReplaced takes the sizes of cleaned segments from the files, which may be the old or the new ones, for a truncation that reads them.
+func (r *Replay) measureReplaced() {
+	for i, s := range r.st.Segments {
+		if r.isReplaced(s.Base) {
+			if info, err := r.env.FS.Stat(filepath.Join(r.dir, logName(s.Base))); err == nil {
+				r.st.Segments[i].Size = info.Size()
+			}
+		}
+	}
+}
+
 func (r *Replay) segmentExists(base int64) bool {
 	there, err := vfs.Exists(r.env.FS, filepath.Join(r.dir, logName(base)))
 	return err == nil && there
@@ -360,14 +379,10 @@ func (r *Replay) restoreBlock(f *wal.Frame) error {
 		}
 		return fmt.Errorf("replay %s: LSN %d: %w", r.st.Dir, f.LSN, err)
 	}
-	if n := len(r.synced.Segments); n > 0 && t.Base != r.synced.Segments[n-1].Base {
-		return nil // closed at the checkpoint: nothing wrote to it since, and it may have been cleaned; or newer: the journal has it all
+	if t.Base != r.floor.Base || r.floor.Size <= t.Pos || r.isReplaced(t.Base) {
+		return nil // nothing wrote to it since the checkpoint; or newer: the journal has it all; or of a cleaned file, where the one before may be back
 	}
-	i := slices.IndexFunc(r.st.Segments, func(s SegmentState) bool { return s.Base == t.Base })
-	end := t.Pos + int64(len(t.Bytes))
-	if i < 0 || end > r.st.Segments[i].Size || f.LSN < r.opt.CutLSN {
-		return nil
-	}
+	t.Bytes = t.Bytes[:min(int64(len(t.Bytes)), r.floor.Size-t.Pos)] // what is behind is in the journal
 	path := filepath.Join(r.dir, logName(t.Base))
 	same, err := fileHas(r.env.FS, path, t.Pos, t.Bytes)
 	if err != nil {

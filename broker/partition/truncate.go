@@ -12,6 +12,9 @@ import (
 	"chronik.dev/chronik/broker/vfs"
 )
 
+// errNoBatch says that bytes are no batch: not an I/O error.
+var errNoBatch = errors.New("no batch")
+
 // scanHeaders calls fn with the header of every batch in [from, to) of a .log file until fn returns false. It checks lengths, not content.
 func scanHeaders(fsys vfs.FS, path string, from, to int64, fn func(pos int64, h batch.Header) bool) (err error) {
 	f, err := fsys.OpenFile(path, os.O_RDONLY)
@@ -22,17 +25,17 @@ func scanHeaders(fsys vfs.FS, path string, from, to int64, fn func(pos int64, h 
 	head := make([]byte, batch.HeaderSize)
 	for pos := from; pos < to; {
 		if to-pos < batch.HeaderSize {
-			return fmt.Errorf("%s: byte %d: %d bytes are no batch header", path, pos, to-pos)
+			return fmt.Errorf("%s: byte %d: %w: %d bytes are no header", path, pos, errNoBatch, to-pos)
 		}
 		if _, err := f.ReadAt(head, pos); err != nil {
 			return err
 		}
 		h, err := batch.Parse(head)
 		if err != nil {
-			return fmt.Errorf("%s: byte %d: %w", path, pos, err)
+			return fmt.Errorf("%s: byte %d: %w: %w", path, pos, errNoBatch, err)
 		}
 		if h.Size() < batch.HeaderSize || int64(h.Size()) > to-pos {
-			return fmt.Errorf("%s: byte %d: a batch of %d bytes in %d", path, pos, h.Size(), to-pos)
+			return fmt.Errorf("%s: byte %d: %w: it says %d bytes in %d", path, pos, errNoBatch, h.Size(), to-pos)
 		}
 		if !fn(pos, h) {
 			return nil
@@ -43,8 +46,9 @@ func scanHeaders(fsys vfs.FS, path string, from, to int64, fn func(pos int64, h 
 }
 
 // cutSegments finds where a log that ends at end stops: the segments that stay, the last with its new size. end is a batch boundary;
-// inside a batch the whole batch goes, and cut is its base offset.
-func cutSegments(fsys vfs.FS, dir string, segs []SegmentState, end int64) (kept []SegmentState, cut int64, err error) {
+// inside a batch the whole batch goes, and cut is its base offset. Of a cleaned segment the batch before end may be gone, so only what does not
+// follow the batches before tells where it stops; it may be cut already.
+func cutSegments(fsys vfs.FS, dir string, segs []SegmentState, end int64, cleaned func(base int64) bool) (kept []SegmentState, cut int64, err error) {
 	n := len(segs)
 	for n > 1 && segs[n-1].Base >= end {
 		n--
@@ -55,8 +59,12 @@ func cutSegments(fsys vfs.FS, dir string, segs []SegmentState, end int64) (kept 
 		last.Size = 0 // nothing of it stays, and a truncation that went on to the file has left nothing to read
 		return kept, end, nil
 	}
-	size := int64(0)
+	size, next, loose := int64(0), last.Base, cleaned != nil && cleaned(last.Base)
 	err = scanHeaders(fsys, filepath.Join(dir, logName(last.Base)), 0, last.Size, func(pos int64, h batch.Header) bool {
+		if loose && h.BaseOffset < next {
+			return false
+		}
+		next = h.LastOffset() + 1
 		if h.LastOffset() >= end {
 			size, cut = pos, min(end, h.BaseOffset)
 			return false
@@ -64,6 +72,9 @@ func cutSegments(fsys vfs.FS, dir string, segs []SegmentState, end int64) (kept 
 		size = pos + int64(h.Size())
 		return h.LastOffset()+1 < end // what comes behind may be cut, or of any time, when a boot finds it
 	})
+	if loose && errors.Is(err, errNoBatch) {
+		err = nil
+	}
 	last.Size = size
 	return kept, cut, err
 }
@@ -105,7 +116,7 @@ func (r *Replay) truncate(to int64) error {
 	if to < r.st.LogStart {
 		return r.damage(Gap, r.dir, 0, "truncated to %d, the log starts at %d", to, r.st.LogStart)
 	}
-	kept, cut, err := cutSegments(r.env.FS, r.dir, r.st.Segments, to)
+	kept, cut, err := cutSegments(r.env.FS, r.dir, r.st.Segments, to, r.isReplaced)
 	if err != nil {
 		return r.damage(Missing, r.dir, 0, "truncate to %d: %v", to, err)
 	}
@@ -119,6 +130,9 @@ func (r *Replay) truncate(to int64) error {
 	}
 	r.st.Segments, r.st.End = kept, cut
 	r.writes = min(r.writes, kept[len(kept)-1].Base)
+	if r.floor.Base > r.writes || r.floor.Base == r.writes && r.floor.Size > kept[len(kept)-1].Size {
+		r.floor = kept[len(kept)-1]
+	}
 	r.st.HighWatermark = min(r.st.HighWatermark, cut)
 	r.st.Epochs = cutEpochs(r.st.Epochs, r.st.LogStart, cut)
 	r.cur = cursor{r: r}
@@ -150,7 +164,7 @@ func (l *Log) cutFiles(offset int64) error {
 	for i, s := range segs {
 		states[i] = stateOf(s)
 	}
-	kept, cut, err := cutSegments(l.env.FS, l.dir, states, offset)
+	kept, cut, err := cutSegments(l.env.FS, l.dir, states, offset, nil)
 	if err != nil {
 		return err
 	}
@@ -167,7 +181,7 @@ func (l *Log) cutFiles(offset int64) error {
 	err = errors.Join(err, l.sums.cut(segment.Log, last.BaseOffset(), last.Size()))
 	l.mu.Lock()
 	l.segs = segs[:len(kept)]
-	l.end, l.synced, l.flushed = cut, cut, cut
+	l.end, l.synced, l.flushed, l.tailBlock = cut, cut, cut, nil
 	l.highWatermark = min(l.highWatermark, cut)
 	l.producers = p
 	l.epochs = cutEpochs(l.epochs, l.logStart, cut)

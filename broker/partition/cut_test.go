@@ -1,0 +1,120 @@
+package partition
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"chronik.dev/chronik/broker/vfs"
+)
+
+// durable makes a checkpoint and what it names durable.
+func (r *rig) durable(l *Log) State {
+	r.t.Helper()
+	r.journal.wait.Wait()
+	st, ok, err := l.Checkpoint(r.journal.Synced())
+	if err != nil || !ok {
+		r.t.Fatal(ok, err)
+	}
+	if err := l.Checkpointed(); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.fs.SyncFS("/data"); err != nil {
+		r.t.Fatal(err)
+	}
+	return st
+}
+
+// TestTruncateIntoACleanedSegment cuts a compacted log at every offset, goes on for a while, and crashes: of each segment the old file or the new one
+// may be there, cut or not. It is no damage, and the log ends where it ended.
+func TestTruncateIntoACleanedSegment(t *testing.T) {
+	for to := int64(1); to < 24; to++ {
+		for _, more := range []int{0, 1, 12} {
+			r := newRig(t)
+			cfg := DefaultConfig()
+			cfg.Compact, cfg.Delete, cfg.SegmentBytes = true, false, 500
+			l := r.create(cfg)
+			for i := range 24 {
+				r.must(l, produce(1, fmt.Sprint("v", i), 3, 0, int32(i), r.now))
+			}
+			st := r.durable(l)
+			if err := l.Compact(r.now); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Truncate(to); err != nil {
+				t.Fatal(err)
+			}
+			for i := range more {
+				r.must(l, produce(1, fmt.Sprint("w", i), -1, 0, -1, r.now))
+			}
+			if err := l.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			r.journal.wait.Wait()
+			want := values(t, l)
+			for seed := range uint64(10) {
+				disk := r.fs.Kill()
+				if seed > 0 {
+					disk = r.fs.CrashClone(rand.New(rand.NewPCG(seed, 1)))
+				}
+				again := &rig{t: t, fs: disk, journal: r.journal, now: r.now, saved: map[string][]byte{}}
+				l2, _ := again.reopen(st, cfg)
+				got := values(t, l2)
+				if seed == 0 && !slices.Equal(got, want) || l2.LogEnd() != l.LogEnd() || !slices.Equal(got[len(got)-min(more, len(got)):], want[len(want)-more:]) {
+					t.Errorf("truncated to %d, %d more, crash %d: [0, %d) %v, want [0, %d) %v", to, more, seed, l2.LogEnd(), got, l.LogEnd(), want)
+				}
+			}
+		}
+	}
+}
+
+// TestTornBlockAfterATruncation: the block that a truncation leaves partial is journalled before it is written again, in whatever segment; and what
+// of it is in the journal anyway is not called damaged for not being in the file.
+func TestTornBlockAfterATruncation(t *testing.T) {
+	for _, to := range []int64{3, 9, 12, 15} { // in a closed segment, below the checkpoint, at its end, behind it
+		r := newRig(t)
+		cfg := DefaultConfig()
+		cfg.SegmentBytes = 500
+		l := r.create(cfg)
+		fill := func(n int, v string) {
+			for i := range n {
+				r.must(l, produce(1, fmt.Sprint(v, i), -1, 0, -1, r.now))
+			}
+		}
+		fill(12, "a")
+		st := r.durable(l)
+		fill(4, "b")
+		if err := l.Truncate(to); err != nil {
+			t.Fatal(err)
+		}
+		fill(2, "c")
+		want := values(t, l)
+		r.journal.wait.Wait()
+		for _, mode := range []vfs.Mode{vfs.None, vfs.All} {
+			disk := r.fs.CrashMode(rand.New(rand.NewPCG(1, 1)), mode)
+			again := &rig{t: t, fs: disk, journal: r.journal, now: r.now, saved: map[string][]byte{}}
+			l2, rp := again.reopen(st, cfg)
+			for _, f := range rp.Findings() {
+				if f.Kind == BlockFixed {
+					t.Errorf("truncated to %d, %v: %+v", to, mode, f)
+				}
+			}
+			if got := values(t, l2); !slices.Equal(got, want) {
+				t.Errorf("truncated to %d, %v: %v, want %v", to, mode, got, want)
+			}
+		}
+		if to >= st.End {
+			continue
+		}
+		path := l.path(logName(l.segs[len(l.segs)-1].BaseOffset())) // a write that was torn took a byte of the payload of its first batch
+		if err := r.fs.Flip(path, 70, 1); err != nil {
+			t.Fatal(err)
+		}
+		again := &rig{t: t, fs: r.fs.Kill(), journal: r.journal, now: r.now, saved: map[string][]byte{}}
+		l2, rp := again.reopen(st, cfg)
+		if got := values(t, l2); !slices.Equal(got, want) || len(rp.Findings()) == 0 || rp.Findings()[0].Kind != BlockFixed {
+			t.Errorf("truncated to %d, torn: %v, want %v; %+v", to, got, want, rp.Findings())
+		}
+	}
+}
