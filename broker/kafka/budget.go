@@ -87,6 +87,9 @@ func (b *budget) grant() {
 	}
 }
 
+// halfSpent says whether more than half is taken.
+func (b *budget) halfSpent() bool { return b.inUse() > b.limit/2 }
+
 // inUse returns the bytes taken.
 func (b *budget) inUse() int64 {
 	b.mu.Lock()

@@ -33,6 +33,7 @@ type conn struct {
 	br       *bufio.Reader
 	held     int64               // of the server's memory for requests, by the request that is read or worked on
 	renew    time.Time           // when the idle deadline of reading is set anew
+	writeBy  time.Time           // the deadline of writing; the writer's
 	produce  kmsg.ProduceRequest // reused by the reader from request to request
 	clientID atomic.Pointer[string]
 	stripe   *stripe // counters

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -42,10 +43,13 @@ type fetcher struct {
 	fc       fetchContext
 	results  []fetched
 	total    int
+	due      time.Time
 	reserved int64 // of the server's memory for fetched records
+	scarce   int64 // of what is kept for when that is spent
 	maxBytes int
 	minBytes int
 	urgent   bool // an error or a divergence must be told at once
+	full     bool // there is no memory for more
 	waited   time.Duration
 }
 
@@ -69,10 +73,10 @@ func (f *fetchCall) respond(ca *call, out *output) (written func()) {
 	fc, code := c.s.sessions.open(f.req)
 	limit := min(int(max(f.req.MaxBytes, 0)), c.s.b.Config().FetchMaxBytes())
 	w := &fetcher{
-		c: c, fc: fc, results: make([]fetched, len(fc.reads)), maxBytes: limit, minBytes: min(int(f.req.MinBytes), limit),
+		c: c, fc: fc, results: make([]fetched, len(fc.reads)), maxBytes: limit, minBytes: min(int(f.req.MinBytes), limit), due: f.due,
 	}
 	if code == 0 {
-		w.collect(f.due)
+		w.collect()
 		ca.began += w.waited
 	}
 	w.count()
@@ -82,16 +86,19 @@ func (f *fetchCall) respond(ca *call, out *output) (written func()) {
 		id = w.fc.session.id
 	}
 	w.encode(ca, f.req, code, id, send, out)
-	return func() { c.s.fetches.adjust(-w.reserved) }
+	return func() {
+		c.s.fetches.adjust(-w.reserved)
+		c.s.scarce.adjust(-w.scarce)
+	}
 }
 
 // collect reads until there is enough, the time is over, or something must be told.
-func (w *fetcher) collect(due time.Time) {
+func (w *fetcher) collect() {
 	w.read()
 	if w.enough() {
 		return
 	}
-	wait := time.Until(due)
+	wait := time.Until(w.due)
 	if wait <= 0 {
 		return
 	}
@@ -122,7 +129,9 @@ func (w *fetcher) collect(due time.Time) {
 	}
 }
 
-func (w *fetcher) enough() bool { return w.urgent || w.total >= w.minBytes || len(w.results) == 0 }
+func (w *fetcher) enough() bool {
+	return w.urgent || w.full || w.total >= w.minBytes || len(w.results) == 0
+}
 
 // read makes one pass over the partitions, in order, from where each of them stands.
 func (w *fetcher) read() {
@@ -205,20 +214,27 @@ func (w *fetcher) more(p *fetchPart, r *fetched) bool {
 	}
 	room := min(int(p.maxBytes)-r.bytes, w.maxBytes-w.total)
 	first := w.total == 0
-	if room <= 0 && !first {
+	if w.full || room <= 0 && !first {
 		return false
 	}
-	want := int64(max(room, batch.HeaderSize))
-	if first {
-		if w.c.s.fetches.take(w.c.ctx, want, 0) != nil {
+	want, from := int64(max(room, batch.HeaderSize)), &w.reserved
+	if !w.c.s.fetches.try(want) {
+		if !first {
 			return false
 		}
-	} else if !w.c.s.fetches.try(want) {
-		return false
+		room = min(room, scarceRead)
+		if want, from = int64(max(room, batch.HeaderSize)), &w.scarce; !w.takeScarce(want) {
+			return false
+		}
 	}
 	data, err := r.log.Read(partition.ReadRequest{Offset: r.next, UpTo: r.highWatermark, MaxBytes: max(room, 0), AtLeastOne: first})
-	w.c.s.fetches.adjust(int64(len(data)) - want)
-	w.reserved += int64(len(data))
+	*from += int64(len(data))
+	if from == &w.scarce {
+		w.c.s.scarce.adjust(int64(len(data)) - want)
+		w.full = true
+	} else {
+		w.c.s.fetches.adjust(int64(len(data)) - want)
+	}
 	switch {
 	case err == nil && len(data) == 0:
 		return false
@@ -238,6 +254,20 @@ func (w *fetcher) more(p *fetchPart, r *fetched) bool {
 	end, count := endOf(data)
 	r.next, r.count = max(end, r.next+1), r.count+count
 	return true
+}
+
+// scarceRead is how much a fetch may read when the memory for fetched records is spent.
+const scarceRead = 64 << 10
+
+// takeScarce waits for a small piece of memory, not beyond the fetch's time or a second. Who reads slowly must not keep records from everyone.
+func (w *fetcher) takeScarce(n int64) bool {
+	patience := time.Now().Add(time.Second)
+	if w.due.After(patience) {
+		patience = w.due
+	}
+	ctx, cancel := context.WithDeadline(w.c.ctx, patience)
+	defer cancel()
+	return w.c.s.scarce.take(ctx, n, 0) == nil
 }
 
 // count adds what is sent to the counters of its partitions.

@@ -211,3 +211,41 @@ func TestDeletingMakesRoom(t *testing.T) {
 	}
 	eventually(t, "there is room again", func() bool { return put("other") == 0 })
 }
+
+// TestSlowReaders: who asks for much and reads nothing takes the memory for fetched records, not the service: others get less at a time, and once
+// they need the memory, who does not read loses the connection.
+func TestSlowReaders(t *testing.T) {
+	n := start(t, Options{FetchMemory: 12 << 20, FrameTimeout: 300 * time.Millisecond})
+	id := n.create("large", 1)
+	p := n.dial()
+	for range 16 {
+		p.put("large", 0, string(make([]byte, 900_000)))
+	}
+	n.create("small", 1)
+	p.put("small", 0, "v")
+	var deaf []*peer
+	for range 4 {
+		d := n.dial()
+		_ = d.nc.(*net.TCPConn).SetReadBuffer(4096)
+		for range 20 {
+			req := fetchFrom(12, "large", id, 0, 0)
+			req.MaxBytes, req.Topics[0].Partitions[0].PartitionMaxBytes = 50<<20, 50<<20
+			d.send(req)
+		}
+		deaf = append(deaf, d)
+	}
+	eventually(t, "the memory is spent", n.s.fetches.halfSpent)
+	for _, topic := range []string{"small", "large"} {
+		for range 20 {
+			req := fetchFrom(11, topic, id, 0, 0)
+			req.Topics[0].Partitions[0].PartitionMaxBytes = 20 << 20
+			if got := call1[*kmsg.FetchResponse](p, req).Topics[0].Partitions[0]; got.ErrorCode != 0 || len(got.RecordBatches) == 0 {
+				t.Fatalf("fetch of %s: error %d, %d bytes", topic, got.ErrorCode, len(got.RecordBatches))
+			}
+		}
+	}
+	eventually(t, "who holds most of it is gone", func() bool { return !n.s.fetches.halfSpent() && n.s.Stats().Connections <= len(deaf) })
+	for _, d := range deaf {
+		_ = d.nc.Close()
+	}
+}

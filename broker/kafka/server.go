@@ -22,9 +22,9 @@ type Options struct {
 	Logger       *slog.Logger
 	MaxInFlight  int           // requests of one connection that are not answered yet; default 256
 	MaxWaiting   int           // bytes of one connection's finished responses above which no more is read; default 4 MiB
-	FetchMemory  int64         // bytes of fetched records on their way, all connections together; default 128 MiB
+	FetchMemory  int64         // bytes of fetched records on their way, all connections together, and a quarter more in small pieces; default 128 MiB
 	Descriptors  int           // of the process; a quarter of them is never given to connections; default what the system allows, -1 unknown
-	FrameTimeout time.Duration // for a part of a frame (1 MiB, doubling) to arrive, plus a second for each 32 KiB; default 30 s
+	FrameTimeout time.Duration // for a part of a frame (1 MiB, doubling) to arrive, plus a second for each 32 KiB; and see conn.flush; default 30 s
 }
 
 func (o *Options) defaults() {
@@ -69,6 +69,7 @@ type Server struct {
 	apis     map[int16]*api
 	requests budget // frames above smallFrame
 	fetches  budget // records of fetch responses
+	scarce   budget // and of those that found nothing left of it: little each
 	sessions *sessions
 	ctx      context.Context // ends when Shutdown gives up waiting, and when it is done
 	cancel   context.CancelFunc
@@ -99,7 +100,7 @@ func New(b *broker.Broker, o Options) *Server {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.requests.limit = max(b.Config().QueuedMaxRequestBytes(), 0)
-	s.fetches.limit = o.FetchMemory
+	s.fetches.limit, s.scarce.limit = o.FetchMemory, o.FetchMemory/4
 	s.sessions = newSessions(b.Config().FetchSessionSlots(), time.Now)
 	return s
 }
@@ -250,7 +251,7 @@ func (s *Server) Stats() Stats {
 	s.mu.Unlock()
 	st := Stats{
 		Connections: open, Accepted: s.accepted.Load(), Refused: s.refused.Load(), Malformed: s.malformed.Load(),
-		RequestMemory: s.requests.inUse(), FetchMemory: s.fetches.inUse(), Sessions: s.sessions.count(),
+		RequestMemory: s.requests.inUse(), FetchMemory: s.fetches.inUse() + s.scarce.inUse(), Sessions: s.sessions.count(),
 	}
 	st.Requests, st.Latencies = s.counts()
 	return st

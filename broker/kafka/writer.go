@@ -1,7 +1,9 @@
 package kafka
 
 import (
+	"errors"
 	"net"
+	"os"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -141,7 +143,6 @@ func (o *output) reset() {
 func (c *conn) write() {
 	var out output
 	var batch []*call
-	var renew time.Time
 	idle := time.Duration(c.s.b.Config().ConnectionsMaxIdleMs()) * time.Millisecond
 	for {
 		var next *call
@@ -172,11 +173,7 @@ func (c *conn) write() {
 		out.cut()
 		err := c.ctx.Err()
 		if err == nil && len(out.bufs) > 0 {
-			if now := time.Now(); now.After(renew) {
-				renew = now.Add(idle / 4)
-				_ = c.nc.SetWriteDeadline(now.Add(idle))
-			}
-			err = c.flush(&out)
+			err = c.flush(&out, idle)
 		}
 		if err == nil {
 			c.answered(batch, next)
@@ -203,14 +200,37 @@ func (c *conn) write() {
 	}
 }
 
-func (c *conn) flush(out *output) error {
-	if len(out.bufs) == 1 {
-		_, err := c.nc.Write(out.bufs[0])
-		return err
-	}
+// flush writes everything. A peer that takes nothing for the idle time is given up; one that takes less than 32 KiB a second already after
+// FrameTimeout if others need the memory for fetched records.
+func (c *conn) flush(out *output, idle time.Duration) error {
 	all := out.bufs // WriteTo eats its receiver
-	_, err := all.WriteTo(c.nc)
-	return err
+	step := min(c.s.opt.FrameTimeout, idle)
+	stalled := time.Duration(0)
+	for {
+		if now := time.Now(); now.Add(step).After(c.writeBy) {
+			c.writeBy = now.Add(step + step/4) // not for every write: setting it takes longer than a small one
+			_ = c.nc.SetWriteDeadline(c.writeBy)
+		}
+		var n int64
+		var err error
+		if len(all) == 1 {
+			var wrote int
+			wrote, err = c.nc.Write(all[0])
+			n, all[0] = int64(wrote), all[0][wrote:]
+		} else {
+			n, err = all.WriteTo(c.nc)
+		}
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.ctx.Err() != nil {
+			return err
+		}
+		if stalled += step; n > 0 {
+			stalled = 0
+		}
+		slow := n < int64(step/time.Second)*(32<<10) || n == 0
+		if stalled >= idle || slow && (c.s.fetches.halfSpent() || c.s.scarce.halfSpent()) {
+			return err
+		}
+	}
 }
 
 // take removes the ready head of the queue. Without one it returns a deferred head as next. more is false when nothing will come.
