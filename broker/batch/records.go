@@ -2,7 +2,10 @@ package batch
 
 import (
 	"encoding/binary"
+	"errors"
 	"math"
+	"runtime"
+	"sync"
 )
 
 // Record is one record of a batch.
@@ -177,6 +180,54 @@ func (c *cursor) headers(end int) ([]RecordHeader, error) {
 	}
 	return headers, nil
 }
+
+// decoding and large bound what all batches that are decoded at once for clients take together.
+var (
+	decoding = make(chan struct{}, runtime.GOMAXPROCS(0))
+	large    sync.Mutex
+)
+
+// Bounded calls fn, which decodes one batch within the limit that it is given, so that however many clients ask for it, the process takes memory
+// for few: as many batches as there are processors at up to 16 times their size, and one that needs more, for which fn is called again with
+// limit. fn must not call Bounded.
+func Bounded(raw []byte, limit int, fn func(limit int) error) error {
+	if h, err := Parse(raw); err == nil && h.Codec() == None {
+		return fn(limit)
+	}
+	little := min(limit, 16*len(raw)+64<<10)
+	err := func() error {
+		decoding <- struct{}{}
+		defer func() { <-decoding }()
+		return fn(little)
+	}()
+	var bad *Error
+	if little == limit || !errors.As(err, &bad) || bad.Reason != TooLarge {
+		return err
+	}
+	large.Lock()
+	defer large.Unlock()
+	return fn(limit)
+}
+
+// FirstSince returns the first record of one whole batch at or after an offset whose time is at least ts, in ms; found is false if there is none.
+// The CRC is not checked. Memory is bounded as Bounded says; limit bounds the decompressed bytes.
+func FirstSince(raw []byte, limit int, offset, ts int64) (r Record, found bool, err error) {
+	err = Bounded(raw, limit, func(limit int) error {
+		return Records(raw, limit, func(rec Record) error {
+			if rec.Offset >= offset && rec.Timestamp >= ts {
+				r, found = Record{Offset: rec.Offset, Timestamp: rec.Timestamp}, true
+				return errFound
+			}
+			return nil
+		})
+	})
+	if found {
+		err = nil
+	}
+	return r, found, err
+}
+
+var errFound = errors.New("found")
 
 // CheckRecords decodes every record of one whole batch that CheckStored accepted and compares it with the header: count, offsets, max
 // timestamp, the shape of a control record. limit bounds the decompressed bytes.

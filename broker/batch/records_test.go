@@ -2,7 +2,10 @@ package batch
 
 import (
 	"encoding/binary"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -70,5 +73,50 @@ func TestMalformedRecords(t *testing.T) {
 	setCRC(late)
 	if err := CheckRecords(late, testLimit); reason(err) != BadTimestamp {
 		t.Errorf("max timestamp above the records': %v", err)
+	}
+}
+
+// TestBounded: what takes more than 16 times its size is decoded once more, alone; anything else once. However many ask, few are at it.
+func TestBounded(t *testing.T) {
+	for _, c := range allCodecs {
+		b := NewBuilder(c)
+		b.Append(1000, nil, make([]byte, 4<<20), nil)
+		b.Append(2000, nil, []byte("later"), nil)
+		raw, err := b.Bytes(7, 0, -1, -1, -1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls := 0
+		if err := Bounded(raw, testLimit, func(limit int) error { calls++; return CheckRecords(raw, limit) }); err != nil {
+			t.Errorf("%v: %v", c, err)
+		}
+		if want := map[bool]int{true: 1, false: 2}[c == None]; calls != want {
+			t.Errorf("%v: %d calls for %d bytes", c, calls, len(raw))
+		}
+		if r, found, err := FirstSince(raw, testLimit, 7, 1001); err != nil || !found || r.Offset != 8 || r.Timestamp != 2000 {
+			t.Errorf("%v: %+v %v, %v", c, r, found, err)
+		}
+		if _, found, err := FirstSince(raw, testLimit, 9, 0); err != nil || found {
+			t.Errorf("%v: found behind the end, %v", c, err)
+		}
+	}
+	raw := sample(t, Zstd, 10)
+	var inside, most atomic.Int64
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			_ = Bounded(raw, testLimit, func(int) error {
+				if n := inside.Add(1); n > most.Load() {
+					most.Store(n)
+				}
+				runtime.Gosched()
+				inside.Add(-1)
+				return nil
+			})
+		})
+	}
+	all.Wait()
+	if n := most.Load(); n > int64(cap(decoding)) {
+		t.Errorf("%d at once, %d are allowed", n, cap(decoding))
 	}
 }

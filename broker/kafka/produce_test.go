@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -86,6 +87,43 @@ func TestProduceRefusals(t *testing.T) {
 	}
 	if base := p.put("t", 0, "first"); base != 0 {
 		t.Errorf("the first good record has offset %d", base)
+	}
+}
+
+// TestCorruptRecords: for each codec, records that are damaged under a CRC that is right are refused as those under a wrong one: no consumer could
+// read them. So is what decompresses to more than anything may.
+func TestCorruptRecords(t *testing.T) {
+	n := start(t, Options{})
+	n.create("t", 1)
+	p := n.dial()
+	send := func(raw []byte) int16 {
+		t.Helper()
+		return call1[*kmsg.ProduceResponse](p, produceTo(9, "t", [16]byte{}, 0, -1, raw)).Topics[0].Partitions[0].ErrorCode
+	}
+	for _, codec := range []batch.Codec{batch.None, batch.Gzip, batch.Snappy, batch.LZ4, batch.Zstd} {
+		good := built(codec, 0, -1, -1, -1, strings.Repeat("a", 100), strings.Repeat("b", 300))
+		short := append(append([]byte(nil), good[:8]...), 0, 0, 0, 0)
+		short = append(short, good[12:len(good)-20]...)
+		binary.BigEndian.PutUint32(short[8:], uint32(len(short)-12))
+		for what, raw := range map[string][]byte{
+			"garbage": patched(good, 61, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff), "cut short": patched(short, 60, 2), "another codec": patched(good, 22, byte(codec%4+1)),
+		} {
+			if got := send(raw); got != kerr.CorruptMessage.Code {
+				t.Errorf("%v, %s: %v", codec, what, kerr.ErrorForCode(got))
+			}
+		}
+		if got := send(patched(good, 42, 1)); got != kerr.InvalidTimestamp.Code {
+			t.Errorf("%v, max timestamp: %v", codec, kerr.ErrorForCode(got))
+		}
+		if got := send(good); got != 0 {
+			t.Errorf("%v: %v", codec, kerr.ErrorForCode(got))
+		}
+	}
+	if got := send(built(batch.Zstd, 0, -1, -1, -1, strings.Repeat("a", 65<<20))); got != kerr.MessageTooLarge.Code {
+		t.Errorf("65 MiB in a few: %v", kerr.ErrorForCode(got))
+	}
+	if got := send(built(batch.Zstd, 0, -1, -1, -1, strings.Repeat("a", 10<<20))); got != 0 {
+		t.Errorf("10 MiB in a few: %v", kerr.ErrorForCode(got))
 	}
 }
 

@@ -103,9 +103,11 @@ func (l *Log) inspect(out []incoming, records []byte, cfg *Config, info AppendIn
 		case !cfg.LogAppendTime && h.MaxTimestamp != -1 && h.MaxTimestamp-now > cfg.TimestampAfterMs:
 			return nil, refuse(ErrInvalidTimestamp, "timestamp %d is %d ms ahead, the limit is %d", h.MaxTimestamp, h.MaxTimestamp-now, cfg.TimestampAfterMs)
 		}
-		if err := inspectRecords(raw, cfg, now, &h); err != nil {
-			err.Batch = len(out)
-			return nil, err
+		if !info.Internal {
+			if err := inspectRecords(raw, cfg, now); err != nil {
+				err.Batch = len(out)
+				return nil, err
+			}
 		}
 		out = append(out, incoming{h, raw})
 	}
@@ -118,29 +120,39 @@ func (l *Log) inspect(out []incoming, records []byte, cfg *Config, info AppendIn
 // batchError is the package's error for one of package batch.
 func batchError(err error) error {
 	var e *batch.Error
-	if errors.As(err, &e) && e.Reason == batch.BadCodec {
-		return fmt.Errorf("%w: %w", ErrUnsupportedCodec, err)
+	if errors.As(err, &e) {
+		switch e.Reason {
+		case batch.BadCodec:
+			return fmt.Errorf("%w: %w", ErrUnsupportedCodec, err)
+		case batch.TooLarge:
+			return fmt.Errorf("%w: %w", ErrRecordTooLarge, err)
+		case batch.BadTimestamp:
+			return fmt.Errorf("%w: %w", ErrInvalidTimestamp, err)
+		}
 	}
 	return fmt.Errorf("%w: %w", ErrCorruptMessage, err)
 }
 
-// inspectRecords decodes the records, where a rule of the topic is about single records.
-func inspectRecords(raw []byte, cfg *Config, now int64, h *batch.Header) *RecordError {
+// inspectRecords decodes the records, so that nothing is accepted that no consumer could read and that verify would call damaged, and applies
+// the topic's rules about single records.
+func inspectRecords(raw []byte, cfg *Config, now int64) *RecordError {
 	old := !cfg.LogAppendTime && cfg.TimestampBeforeMs < math.MaxInt64
-	if h.IsControl() || !cfg.Compact && !old {
-		return nil
-	}
 	var noKey, tooOld []int
-	i := 0
-	err := batch.Records(raw, cfg.decompressLimit(), func(r batch.Record) error {
-		if cfg.Compact && r.Key == nil {
-			noKey = append(noKey, i)
+	err := batch.Bounded(raw, cfg.decompressLimit(), func(limit int) error {
+		if err := batch.CheckRecords(raw, limit); err != nil || !cfg.Compact && !old {
+			return err
 		}
-		if old && r.Timestamp != -1 && now-r.Timestamp > cfg.TimestampBeforeMs {
-			tooOld = append(tooOld, i)
-		}
-		i++
-		return nil
+		i := 0
+		return batch.Records(raw, limit, func(r batch.Record) error {
+			if cfg.Compact && r.Key == nil {
+				noKey = append(noKey, i)
+			}
+			if old && r.Timestamp != -1 && now-r.Timestamp > cfg.TimestampBeforeMs {
+				tooOld = append(tooOld, i)
+			}
+			i++
+			return nil
+		})
 	})
 	switch {
 	case err != nil:

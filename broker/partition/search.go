@@ -1,13 +1,10 @@
 package partition
 
 import (
-	"errors"
 	"fmt"
 
 	"chronik.dev/chronik/broker/batch"
 )
-
-var errFound = errors.New("found")
 
 // OffsetForTime returns the first record below the high watermark whose timestamp is at least ts (ms): its offset, timestamp and leader
 // epoch; -1, -1, -1 when there is none (ListOffsets by timestamp).
@@ -50,19 +47,12 @@ func (l *Log) searchTail(ts, from, hw int64) (offset, timestamp int64, epoch int
 		if err != nil {
 			return -1, -1, -1, fmt.Errorf("search %s for time %d: %w", l.name, ts, err)
 		}
-		offset = -1
-		err = batch.Records(raw, l.cfg.Load().decompressLimit(), func(r batch.Record) error {
-			if r.Timestamp >= ts && r.Offset >= from {
-				offset, timestamp, epoch = r.Offset, r.Timestamp, h.LeaderEpoch
-				return errFound
-			}
-			return nil
-		})
-		if offset >= 0 {
-			return offset, timestamp, epoch, nil
-		}
+		r, found, err := batch.FirstSince(raw, l.cfg.Load().decompressLimit(), from, ts)
 		if err != nil {
 			return -1, -1, -1, fmt.Errorf("search %s for time %d: %w", l.name, ts, err)
+		}
+		if found {
+			return r.Offset, r.Timestamp, h.LeaderEpoch, nil
 		}
 		from = h.LastOffset() + 1
 	}

@@ -140,13 +140,11 @@ func (s *Segment) OffsetForTime(ms, from int64) (r Found, ok bool, err error) {
 		if n, err := s.log.ReadAt(raw, pos); err != nil && (err != io.EOF || n < len(raw)) {
 			return err
 		}
-		err := batch.Records(raw, s.o.DecompressLimit, func(rec batch.Record) error {
-			if rec.Timestamp >= ms && rec.Offset >= from {
-				r, ok = Found{rec.Offset, rec.Timestamp, h.LeaderEpoch}, true
-				return errStop
-			}
-			return nil
-		})
+		rec, found, err := batch.FirstSince(raw, s.o.DecompressLimit, from, ms)
+		if found {
+			r, ok = Found{rec.Offset, rec.Timestamp, h.LeaderEpoch}, true
+			return errStop
+		}
 		var bad *batch.Error
 		if errors.As(err, &bad) {
 			return &Error{File: s.path(Log), Offset: pos, Reason: BadBatch, Err: err}
