@@ -232,11 +232,31 @@ var errFound = errors.New("found")
 // CheckRecords decodes every record of one whole batch that CheckStored accepted and compares it with the header: count, offsets, max
 // timestamp, the shape of a control record. limit bounds the decompressed bytes.
 func CheckRecords(raw []byte, limit int) error {
-	h, err := parseWhole(raw)
-	if err != nil {
-		return err
+	h, newest, err := checkRecords(raw, limit)
+	if err == nil && h.Count > 0 && newest != h.MaxTimestamp {
+		return fail(BadTimestamp, posMaxTimestamp, "max timestamp is %d, the newest record's is %d", h.MaxTimestamp, newest)
 	}
-	newest := int64(NoTimestamp)
+	return err
+}
+
+// MendTimestamp is CheckRecords for a batch that a client sent: a max timestamp that is not that of the records is set right, with the CRC, as
+// Kafka does (LogValidator), and is no error. It returns the header as it then is.
+func MendTimestamp(raw []byte, limit int) (Header, error) {
+	h, newest, err := checkRecords(raw, limit)
+	if err == nil && h.Count > 0 && newest != h.MaxTimestamp {
+		binary.BigEndian.PutUint64(raw[posMaxTimestamp:], uint64(newest))
+		setCRC(raw)
+		return Parse(raw)
+	}
+	return h, err
+}
+
+// checkRecords also returns the newest record's time, in ms.
+func checkRecords(raw []byte, limit int) (h Header, newest int64, err error) {
+	if h, err = parseWhole(raw); err != nil {
+		return h, 0, err
+	}
+	newest = NoTimestamp
 	controls := 0
 	err = Records(raw, limit, func(r Record) error {
 		newest = max(newest, r.Timestamp)
@@ -248,14 +268,8 @@ func CheckRecords(raw []byte, limit int) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
+	if err == nil && h.IsControl() && controls > 1 {
+		err = fail(BadControl, HeaderSize, "%d records in a control batch, want 1", controls)
 	}
-	if h.IsControl() && controls > 1 {
-		return fail(BadControl, HeaderSize, "%d records in a control batch, want 1", controls)
-	}
-	if h.Count > 0 && newest != h.MaxTimestamp {
-		return fail(BadTimestamp, posMaxTimestamp, "max timestamp is %d, the newest record's is %d", h.MaxTimestamp, newest)
-	}
-	return nil
+	return h, newest, err
 }

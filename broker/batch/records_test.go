@@ -74,6 +74,13 @@ func TestMalformedRecords(t *testing.T) {
 	if err := CheckRecords(late, testLimit); reason(err) != BadTimestamp {
 		t.Errorf("max timestamp above the records': %v", err)
 	}
+	h, err := MendTimestamp(late, testLimit)
+	if err != nil || h.MaxTimestamp == 5 {
+		t.Errorf("set right: %d, %v", h.MaxTimestamp, err)
+	}
+	if stored, err := Check(late); err != nil || stored != h || CheckRecords(late, testLimit) != nil {
+		t.Errorf("set right: %+v, %v, %v", stored, err, CheckRecords(late, testLimit))
+	}
 }
 
 // TestBounded: what takes more than 16 times its size is decoded once more, alone; anything else once. However many ask, few are at it.

@@ -100,14 +100,15 @@ func (l *Log) inspect(out []incoming, records []byte, cfg *Config, info AppendIn
 			return nil, refuse(ErrInvalidRecord, "control and transactional batches are written by the broker alone")
 		case h.ProducerID >= 0 && (h.BaseSequence < 0 || h.ProducerEpoch < 0):
 			return nil, refuse(ErrInvalidRecord, "producer %d, epoch %d, sequence %d", h.ProducerID, h.ProducerEpoch, h.BaseSequence)
-		case !cfg.LogAppendTime && h.MaxTimestamp != -1 && h.MaxTimestamp-now > cfg.TimestampAfterMs:
-			return nil, refuse(ErrInvalidTimestamp, "timestamp %d is %d ms ahead, the limit is %d", h.MaxTimestamp, h.MaxTimestamp-now, cfg.TimestampAfterMs)
 		}
 		if !info.Internal {
-			if err := inspectRecords(raw, cfg, now); err != nil {
+			if err := inspectRecords(&h, raw, cfg, now); err != nil {
 				err.Batch = len(out)
 				return nil, err
 			}
+		}
+		if !cfg.LogAppendTime && h.MaxTimestamp != -1 && h.MaxTimestamp-now > cfg.TimestampAfterMs {
+			return nil, refuse(ErrInvalidTimestamp, "timestamp %d is %d ms ahead, the limit is %d", h.MaxTimestamp, h.MaxTimestamp-now, cfg.TimestampAfterMs)
 		}
 		out = append(out, incoming{h, raw})
 	}
@@ -126,20 +127,18 @@ func batchError(err error) error {
 			return fmt.Errorf("%w: %w", ErrUnsupportedCodec, err)
 		case batch.TooLarge:
 			return fmt.Errorf("%w: %w", ErrRecordTooLarge, err)
-		case batch.BadTimestamp:
-			return fmt.Errorf("%w: %w", ErrInvalidTimestamp, err)
 		}
 	}
 	return fmt.Errorf("%w: %w", ErrCorruptMessage, err)
 }
 
 // inspectRecords decodes the records, so that nothing is accepted that no consumer could read and that verify would call damaged, and applies
-// the topic's rules about single records.
-func inspectRecords(raw []byte, cfg *Config, now int64) *RecordError {
+// the topic's rules about single records. A wrong max timestamp is set right, in h too.
+func inspectRecords(h *batch.Header, raw []byte, cfg *Config, now int64) *RecordError {
 	old := !cfg.LogAppendTime && cfg.TimestampBeforeMs < math.MaxInt64
 	var noKey, tooOld []int
-	err := batch.Bounded(raw, cfg.decompressLimit(), func(limit int) error {
-		if err := batch.CheckRecords(raw, limit); err != nil || !cfg.Compact && !old {
+	err := batch.Bounded(raw, cfg.decompressLimit(), func(limit int) (err error) {
+		if *h, err = batch.MendTimestamp(raw, limit); err != nil || !cfg.Compact && !old {
 			return err
 		}
 		i := 0
