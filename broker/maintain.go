@@ -96,7 +96,10 @@ func (b *Broker) checkpoint() error {
 	return nil
 }
 
-// maintenance applies retention, rolls old segments and compacts internal topics.
+// dropWait bounds a round of drops that are tried again.
+const dropWait = 10 * time.Second
+
+// maintenance applies retention, rolls old segments, compacts, and drops what could not be dropped before.
 func (b *Broker) maintenance() {
 	for {
 		select {
@@ -115,6 +118,13 @@ func (b *Broker) clean(now int64) {
 		b.incident(partition.Incident{
 			Class: "clock-jump", Message: fmt.Sprintf("the clock jumped by %v; retention by time pauses for a day", jump), Next: "date; timedatectl status",
 		})
+	}
+	if b.dropAgain.Swap(false) {
+		ctx, cancel := context.WithTimeout(context.Background(), dropWait)
+		if err := b.reconcile(ctx); err != nil {
+			b.logger.Warn("deleted partitions are still there", "error", err)
+		}
+		cancel()
 	}
 	for _, l := range b.allLogs() {
 		l.Roll(now)

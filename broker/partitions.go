@@ -200,8 +200,6 @@ func (b *Broker) dropDeleted(image *metadata.Image) (report [][16]byte) {
 	for key, l := range b.logs {
 		if image.Deleted[key.id] != nil { // never without a deletion, see explained
 			gone[key] = l
-			b.dropped.Add(l.Traffic())
-			delete(b.logs, key)
 		}
 	}
 	for key := range b.stopped {
@@ -215,10 +213,15 @@ func (b *Broker) dropDeleted(image *metadata.Image) (report [][16]byte) {
 	for key, l := range gone {
 		dir, err := l.Drop(image.Deleted[key.id].Index)
 		if err != nil {
-			b.logger.Warn("a deleted partition's directory stays until the next start", "partition", l.Name(), "error", err)
+			b.logger.Warn("a deleted partition could not be dropped; it is tried again", "partition", l.Name(), "error", err)
 			failed[key.id] = true
+			b.dropAgain.Store(true)
 			continue
 		}
+		b.logsMu.Lock()
+		b.dropped.Add(l.Traffic())
+		delete(b.logs, key)
+		b.logsMu.Unlock()
 		b.checkpointer.Removed(dir)
 	}
 	for id, d := range image.Deleted {

@@ -393,6 +393,9 @@ func (j *judge) twice(n *node, disk *vfs.Mem, got map[[16]byte]*seen) error {
 		return fmt.Errorf("second boot: %w", err)
 	}
 	defer again.halt()
+	if again.raftReport == nil {
+		return errors.New("the second boot found a directory that was never founded")
+	}
 	if again.report.Worst() != wal.Notice || len(again.raftReport.Cut) > 0 {
 		return fmt.Errorf("the second boot found something new: %s", text(again.report))
 	}

@@ -94,8 +94,8 @@ func (l *Log) inspect(out []incoming, records []byte, cfg *Config, info AppendIn
 		}
 		pos += len(raw)
 		switch {
-		case len(raw) > cfg.MaxMessageBytes:
-			return nil, refuse(ErrRecordTooLarge, "%d bytes, the limit is %d", len(raw), cfg.MaxMessageBytes)
+		case len(raw) > min(cfg.MaxMessageBytes, wal.MaxPayload):
+			return nil, refuse(ErrRecordTooLarge, "%d bytes, the limit is %d", len(raw), min(cfg.MaxMessageBytes, wal.MaxPayload))
 		case (h.IsControl() || h.IsTransactional()) && !info.Internal:
 			return nil, refuse(ErrInvalidRecord, "control and transactional batches are written by the broker alone")
 		case h.ProducerID >= 0 && (h.BaseSequence < 0 || h.ProducerEpoch < 0):

@@ -21,7 +21,11 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 	case errors.Is(l.failed, ErrStopped):
 		l.mu.Unlock()
 		return l.holdFrames(idle)
+	case l.dropped:
+		l.mu.Unlock()
+		return State{LSN: idle}, false, nil // its frame is durable, and so is the new name of its directory with this checkpoint
 	case errors.Is(l.failed, ErrDeleted), !l.isOpened:
+		l.openAgain()
 		l.mu.Unlock()
 		return l.unchanged()
 	}
@@ -71,6 +75,16 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 	l.listed = len(l.removed)
 	l.last, l.lastSynced, l.confirmed = st, synced, false
 	return st, true, nil
+}
+
+// openAgain journals Opened once more if the journal had refused it: a partition that nobody writes to must not hold the journal. mu is held.
+func (l *Log) openAgain() {
+	if !l.owesOpened || l.admits() != nil {
+		return
+	}
+	l.owesOpened = false
+	l.enqueue(l.openedFrames(nil), &ticket{opened: true, shapes: true, base: l.end, before: l.active})
+	l.createdLSN = l.enqueued - 1
 }
 
 // flushedTo says whether the files hold everything up to an offset and a frame. io is held.

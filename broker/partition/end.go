@@ -62,7 +62,7 @@ func (l *Log) closeFiles() error {
 
 // Drop deletes the partition for the command at raftIndex: it journals Dropped, waits until that is synced, and renames the directory. The
 // path it returns is to be given to Checkpointer.Removed, which deletes it after a checkpoint that does not list the partition. Not to
-// be called from the journal's callbacks. A stopped partition can be dropped too.
+// be called from the journal's callbacks. A stopped partition can be dropped too. After an error the call may be repeated.
 func (l *Log) Drop(raftIndex uint64) (dir string, err error) {
 	l.finish(fmt.Errorf("%s: %w", l.name, ErrDeleted))
 	l.io.Lock()
@@ -75,6 +75,9 @@ func (l *Log) Drop(raftIndex uint64) (dir string, err error) {
 	if err := <-synced; err != nil {
 		return "", fmt.Errorf("drop %s: %w", l.name, err)
 	}
+	l.mu.Lock()
+	l.dropped = true
+	l.mu.Unlock()
 	err = l.closeFiles()
 	to := filepath.Join(l.env.Dir, DeletedDirName(l.id.Topic, l.id.Partition, l.id.ID))
 	l.files.Lock()

@@ -45,6 +45,7 @@ type Log struct {
 	generation int64   // counts appends taken back
 	owesOpened bool    // the journal refused Opened: the next append brings it
 	isOpened   bool    // Opened is synced
+	dropped    bool    // Dropped is synced
 	createdLSN wal.LSN // first frame, where no checkpoint lists the partition yet
 	enqueued   wal.LSN // last frame handed to the journal
 	syncedLSN  wal.LSN // last frame whose callback came

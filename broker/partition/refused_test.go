@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 )
 
@@ -151,5 +152,71 @@ func TestStopDuringACheckpoint(t *testing.T) {
 				t.Fatal(v)
 			}
 		})
+	}
+}
+
+// TestOpenedRefused: a partition whose first frames the journal refused, and that nobody writes to, does not hold the journal: they are tried again.
+func TestOpenedRefused(t *testing.T) {
+	r := newRig(t)
+	r.connect(&fakeJournal{})
+	l := r.create(DefaultConfig())
+	var before wal.LSN
+	for range 3 {
+		r.journal.sync(-1, wal.ErrNoSpace)
+		st, ok, err := l.Checkpoint(r.journal.Synced())
+		if ok || err != nil || st.LSN < before || before > 0 && st.LSN == before {
+			t.Fatalf("the journal is held at LSN %d, before at %d; %v, %v", st.LSN, before, ok, err)
+		}
+		before = st.LSN
+	}
+	r.journal.sync(-1, nil)
+	if st, ok, err := l.Checkpoint(r.journal.Synced()); !ok || err != nil || st.LSN != r.journal.Synced() {
+		t.Fatalf("%+v, %v, %v", st, ok, err)
+	}
+	l.Append(produce(1, "a", -1, -1, -1, r.now), AppendInfo{}, func(_ Appended, err error) {
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	r.journal.sync(-1, nil)
+	again, _ := r.reopen(State{}, DefaultConfig())
+	if v := values(t, again); !slices.Equal(v, []string{"0:a-0"}) {
+		t.Fatal(v)
+	}
+}
+
+// TestDropAgain: a drop that the journal or the disk refused can be repeated, and once its frame is durable it holds no journal.
+func TestDropAgain(t *testing.T) {
+	r := newRig(t)
+	disk := vfs.NewFaulty(r.fs)
+	l, _ := r.refuses(DefaultConfig())
+	r.env.FS = disk
+	drop := func(answer error) error {
+		done := make(chan error, 1)
+		go func() { _, err := l.Drop(9); done <- err }()
+		for {
+			select {
+			case err := <-done:
+				return err
+			default:
+				r.journal.sync(1, answer)
+			}
+		}
+	}
+	if err := drop(wal.ErrNoSpace); !errors.Is(err, wal.ErrNoSpace) {
+		t.Fatal(err)
+	}
+	if st, ok, err := l.Checkpoint(99); !ok || err != nil || st.LSN == 99 {
+		t.Fatalf("no frame says that it is dropped, and it is left out: %+v, %v, %v", st, ok, err)
+	}
+	disk.Inject(vfs.Fault{Op: vfs.OpRename, Err: errDisk})
+	if err := drop(nil); !errors.Is(err, errDisk) {
+		t.Fatal(err)
+	}
+	if st, ok, err := l.Checkpoint(99); ok || err != nil || st.LSN != 99 {
+		t.Fatalf("it holds the journal: %+v, %v, %v", st, ok, err)
+	}
+	if err := drop(nil); err != nil || len(r.env.Pool.all()) != 0 {
+		t.Fatal(err)
 	}
 }

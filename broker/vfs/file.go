@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"unsafe"
 )
 
@@ -77,13 +78,18 @@ func WriteFile(fsys FS, name string, data []byte) error {
 	return fsys.SyncDir(filepath.Dir(name))
 }
 
-// MkdirAll makes a directory and its missing parents, each synced into its own parent.
+// MkdirAll makes a directory and its missing parents, each synced into its own parent. So is one that is there: a process may have been killed
+// between the two. Where the parent belongs to somebody else it is left alone.
 func MkdirAll(fsys FS, name string) error {
 	if info, err := fsys.Stat(name); err == nil {
 		if !info.IsDir() {
 			return fmt.Errorf("make directory %s: a file has that name", name)
 		}
-		return nil
+		err := fsys.SyncDir(filepath.Dir(name))
+		if errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL) {
+			return nil
+		}
+		return err
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -385,3 +385,28 @@ func BenchmarkCrashClone(b *testing.B) {
 		m.CrashClone(rng)
 	}
 }
+
+// TestMkdirAllAfterAKill: a directory that a killed process made, and did not come to sync, is durable when MkdirAll finds it.
+func TestMkdirAllAfterAKill(t *testing.T) {
+	m := NewMem(1)
+	if err := m.Mkdir("/data"); err != nil {
+		t.Fatal(err)
+	}
+	m = m.Kill()
+	if err := MkdirAll(m, "/data"); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteFile(m, "/data/file", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.CrashMode(rand.New(rand.NewPCG(1, 1)), None).Bytes("/data/file"); err != nil {
+		t.Fatal(err)
+	}
+	f := NewFaulty(m)
+	for _, err := range []error{syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EINVAL, syscall.EIO} {
+		f.Inject(Fault{Op: OpSyncDir, Err: err})
+		if got := MkdirAll(f, "/data"); (got == nil) != (err != syscall.EIO) {
+			t.Errorf("the parent says %v: %v", err, got)
+		}
+	}
+}
