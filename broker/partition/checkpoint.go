@@ -203,7 +203,8 @@ func (l *Log) holdFrames(idle wal.LSN) (State, bool, error) {
 	}
 	st := l.last
 	if st.LSN == 0 { // no checkpoint lists it yet: its frames are all of it
-		st = State{Identity: l.id, Dir: l.name, LSN: l.createdLSN, Epoch: -1, Segments: []SegmentState{{Shape: shapeOf(l.segs[0])}}}
+		st = EmptyState(l.id, l.Config())
+		st.LSN = l.createdLSN
 	}
 	file, upTo, err := l.env.Hold(l.id, st.LSN, synced)
 	if err != nil {

@@ -140,7 +140,7 @@ func DeletedDirName(topic string, partition int32, id [16]byte) string {
 // Create makes a new partition: it journals Opened and the shape of the first segment, after it made directory and files, unsynced (the
 // next checkpoint syncs them, replay makes them again after a crash). Appends may follow at once: they become durable after Opened.
 func Create(env *Env, id Identity, cfg Config) (*Log, error) {
-	st := State{Identity: id, Dir: DirName(id.Topic, id.Partition), Epoch: -1, Segments: []SegmentState{{Shape: cfg.choices()}}}
+	st := EmptyState(id, cfg)
 	path := filepath.Join(env.Dir, st.Dir)
 	if there, err := vfs.Exists(env.FS, path); err != nil || there {
 		return nil, fmt.Errorf("create partition %s: directory exists (%v); restart the node, its boot moves unknown directories to quarantine/", st.Dir, err)

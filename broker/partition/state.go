@@ -77,6 +77,11 @@ type State struct {
 	Producers     []ProducerState
 }
 
+// EmptyState is a partition that holds nothing yet: its first segment is as cfg shapes it, until a Rolled frame says.
+func EmptyState(id Identity, cfg Config) State {
+	return State{Identity: id, Dir: DirName(id.Topic, id.Partition), Epoch: -1, Segments: []SegmentState{{Shape: cfg.choices()}}}
+}
+
 // active is the segment that the log writes.
 func (s *State) active() *SegmentState { return &s.Segments[len(s.Segments)-1] }
 

@@ -193,7 +193,8 @@ func (s *scan) open(log *wal.Log, removed []string) (*Result, error) {
 		case p.stop != nil:
 			st := p.st
 			if !p.listed {
-				st = partition.State{Identity: p.st.Identity, Dir: p.dir}
+				st = partition.EmptyState(p.st.Identity, s.config(p.name)) // so that a repair can read back what is held
+				st.Dir, st.LSN = p.dir, p.opened
 			}
 			if p.name == "" {
 				continue // nothing to list; the report names it
