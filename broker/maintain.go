@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
+	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/partition"
 )
 
@@ -33,14 +35,30 @@ func (b *Broker) stopBackground() {
 	b.background.Wait()
 }
 
-// watch ends the node when the journal or the metadata group failed.
+// goneInterval is how often the node looks whether its data directory is still there.
+const goneInterval = time.Second
+
+// watch ends the node when the journal or the metadata group failed, or when the data directory was removed, moved or unmounted: its open files
+// would go on to take records that no restart could find.
 func (b *Broker) watch() {
-	select {
-	case <-b.journal.Failed():
-		b.fail(b.journal.Err())
-	case <-b.raft.Failed():
-		b.fail(b.raft.Err())
-	case <-b.quit:
+	ticker := time.NewTicker(goneInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-b.journal.Failed():
+			b.fail(b.journal.Err())
+		case <-b.raft.Failed():
+			b.fail(b.raft.Err())
+		case <-b.quit:
+		case <-ticker.C:
+			wal := b.dir.Path(datadir.WalDir)
+			if _, err := b.fs.Stat(wal); !errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			b.fail(fmt.Errorf("%s is gone: the data directory was removed, moved or unmounted under the running node; "+
+				"records acknowledged since are in no file of that name: bring the directory back and start again", wal))
+		}
+		return
 	}
 }
 

@@ -37,9 +37,12 @@ func open(t testing.TB, fs vfs.FS, pairs ...string) (*Broker, error) {
 	return Open(t.Context(), Options{DataDir: "data", Config: cfg, FS: fs, Logger: slog.New(slog.DiscardHandler), Version: "test"})
 }
 
-// start opens a node and registers it. The test ends with a clean stop and a deep look at what is on the disk, which must be a Mem below fs.
+// start opens a node and registers it. The test ends with a clean stop and a deep look at what is on the disk, which is mem below fs, or mem alone.
 func start(t testing.TB, mem *vfs.Mem, fs vfs.FS, pairs ...string) *Broker {
 	t.Helper()
+	if fs == nil {
+		fs = mem
+	}
 	b, err := open(t, fs, pairs...)
 	if err != nil {
 		t.Fatal(err)
@@ -50,10 +53,16 @@ func start(t testing.TB, mem *vfs.Mem, fs vfs.FS, pairs ...string) *Broker {
 		}
 		verify(t, mem)
 	})
+	b.register(t)
+	return b
+}
+
+// register makes the node ready.
+func (b *Broker) register(t testing.TB) {
+	t.Helper()
 	if err := b.SetListeners(t.Context(), []metadata.Endpoint{{Name: "PLAINTEXT", Host: "localhost", Port: 9092}}); err != nil {
 		t.Fatal(err)
 	}
-	return b
 }
 
 // verify fails for everything that wal verify --deep finds.
@@ -188,5 +197,33 @@ func TestCheckpointWithoutDescriptor(t *testing.T) {
 	again := start(t, killed, killed)
 	if l, err := again.Log("t", 0); err != nil || l.LogEnd() < put {
 		t.Errorf("after a kill the log of %d records ends early, %v", put, err)
+	}
+}
+
+// TestVanishedDirectory: a node whose directory is taken away stops instead of acknowledging what no restart would find; put back, it starts.
+func TestVanishedDirectory(t *testing.T) {
+	mem := vfs.NewMem(1)
+	b, err := open(t, mem)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.register(t)
+	l := b.create(t, "t")
+	if err := <-b.put(t, l, 10); err != nil {
+		t.Fatal(err)
+	}
+	if err := mem.Rename("data", "elsewhere"); err != nil {
+		t.Fatal(err)
+	}
+	<-b.Failed()
+	if h := b.Health(); h.Live || !strings.Contains(b.Err().Error(), "data/wal") {
+		t.Errorf("%v, %+v", b.Err(), h)
+	}
+	if err := errors.Join(b.Close(t.Context()), mem.Rename("elsewhere", "data")); err != nil {
+		t.Fatal(err)
+	}
+	b = start(t, mem, mem)
+	if l, err := b.Log("t", 0); err != nil || l.HighWatermark() != 1 {
+		t.Errorf("the record is not there, %v", err)
 	}
 }
