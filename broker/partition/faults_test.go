@@ -469,3 +469,29 @@ func TestShapes(t *testing.T) {
 	truncate(2)
 	check("a truncation to the first segment", 100)
 }
+
+// TestStopWithoutRoom: a stop that finds no room for the files of a clean stop says so, and no sum promises what was not written.
+func TestStopWithoutRoom(t *testing.T) {
+	for _, file := range []string{".snapshot", segment.EpochFileName} {
+		r := newRig(t)
+		disk := r.onFaulty()
+		l := r.create(DefaultConfig())
+		r.must(l, produce(1, "v", -1, -1, -1, r.now))
+		disk.Inject(vfs.Fault{Op: vfs.OpWrite, Match: file, Err: syscall.ENOSPC})
+		if err := l.Close(); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if _, _, err := l.Checkpoint(r.journal.Synced()); err != nil {
+			t.Fatal(err)
+		}
+		sums, err := segment.OpenSums(r.fs, "/data/topics/t-0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range sums.Entries() {
+			if there, err := vfs.Exists(r.fs, filepath.Join("/data/topics/t-0", s.Kind.Name(s.Base))); err != nil || !there {
+				t.Errorf("no room for %s: a sum of %s, which is not there, %v", file, s.Kind.Name(s.Base), err)
+			}
+		}
+	}
+}

@@ -78,8 +78,11 @@ func (l *Log) writeEpochs(end int64) error {
 	epochs := l.epochsBelow(end)
 	l.mu.Unlock()
 	data := encodeEpochs(epochs)
+	if err := writeSmall(l.env.FS, l.path(segment.EpochFileName), data); err != nil {
+		return err // and no sum promises it
+	}
 	l.sums.add(segment.EpochFile, 0, 0, data)
-	return writeSmall(l.env.FS, l.path(segment.EpochFileName), data)
+	return nil
 }
 
 func encodeEpochs(epochs []EpochEntry) []byte {

@@ -33,10 +33,10 @@ func (r *Replay) Finish() error {
 	}
 	// The epoch file may be of any time since the checkpoint.
 	data := encodeEpochs(r.st.Epochs)
-	r.sums.add(segment.EpochFile, 0, 0, data)
 	if err := writeSmall(r.env.FS, filepath.Join(r.dir, segment.EpochFileName), data); err != nil {
 		return fmt.Errorf("replay %s: %w", r.st.Dir, err)
 	}
+	r.sums.add(segment.EpochFile, 0, 0, data)
 	return nil
 }
 
