@@ -103,8 +103,11 @@ func sortConfigs(c []*metapb.Config) {
 }
 
 // logConfig resolves what of a topic's configuration shapes its partition logs.
-func (b *Broker) logConfig(t *metadata.Topic) partition.Config {
-	c := b.Config().Topic(t.Configs)
+func (b *Broker) logConfig(t *metadata.Topic) partition.Config { return LogConfig(b.Config(), t) }
+
+// LogConfig is the configuration of a topic's partition logs under a node's configuration.
+func LogConfig(node *config.Config, t *metadata.Topic) partition.Config {
+	c := node.Topic(t.Configs)
 	return partition.Config{
 		SegmentBytes: c.SegmentBytes, SegmentMs: c.SegmentMs, SegmentIndexBytes: c.SegmentIndexBytes, IndexIntervalBytes: c.IndexInterval,
 		RetentionMs: c.RetentionMs, RetentionBytes: c.RetentionBytes, MaxMessageBytes: c.MaxMessageBytes, Compact: c.Compact, Delete: c.Delete,

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ const planFile = "plan.json"
 type ApplyOptions struct {
 	FS         vfs.FS
 	Dir        string
-	AcceptLoss *int64 // the N of --accept-loss; nil: not given
+	AcceptLoss *int64 // the N of --accept-loss, LossUnknown of "unknown"; nil: not given
 	Now        func() time.Time
 }
 
@@ -179,11 +180,19 @@ func (s *session) admit(o ApplyOptions) error {
 func (s *session) accept(n *int64) error {
 	switch {
 	case n != nil && *n != s.plan.LossTotal:
-		return fmt.Errorf("%w: --accept-loss %d, but the plan loses %d", ErrRefused, *n, s.plan.LossTotal)
+		return fmt.Errorf("%w: --accept-loss %s, but the plan loses %s", ErrRefused, LossText(*n), LossText(s.plan.LossTotal))
 	case n == nil && len(s.plan.NeedsAccept) > 0:
-		return fmt.Errorf("%w: %s; if that is what you want, give --accept-loss %d", ErrRefused, strings.Join(s.plan.NeedsAccept, "; "), s.plan.LossTotal)
+		return fmt.Errorf("%w: %s; if that is what you want, give --accept-loss %s", ErrRefused, strings.Join(s.plan.NeedsAccept, "; "), LossText(s.plan.LossTotal))
 	}
 	return nil
+}
+
+// LossText is a number of records as --accept-loss takes it.
+func LossText(n int64) string {
+	if n == LossUnknown {
+		return "unknown"
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 // fresh compares inputs with the directory.

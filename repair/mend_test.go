@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"chronik.dev/chronik/broker/datadir"
-	"chronik.dev/chronik/broker/recovery"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 )
@@ -122,16 +121,4 @@ func TestMendAll(t *testing.T) {
 	if got := n.read("t", 0); !slices.Equal(got, all[:12]) || p.LossTotal != 8 {
 		t.Fatalf("%d records are served, the plan loses %d: %+v", len(got), p.LossTotal, p.Loss)
 	}
-}
-
-// TestMendRefuses: what this machine cannot mend is said, with nothing planned.
-func TestMendRefuses(t *testing.T) {
-	n := startNode(t, vfs.NewMem(1))
-	n.create("t", 1)
-	m := n.kill()
-	for _, c := range []string{"0", "1"} {
-		must(t, m.Flip(root+"/wal/checkpoint."+c, 60, 1))
-	}
-	_, err := New(options(m), Mend)
-	wantIs(t, err, recovery.ErrNoCheckpoint, "")
 }

@@ -43,7 +43,7 @@ type Plan struct {
 	Summary      []string      `json:"summary"` // for people
 	Loss         []Loss        `json:"loss"`    // empty: nothing
 	GroupOffsets []GroupOffset `json:"groupOffsets,omitempty"`
-	LossTotal    int64         `json:"lossTotal"`             // records and Raft entries: the N of --accept-loss
+	LossTotal    int64         `json:"lossTotal"`             // records and Raft entries: the N of --accept-loss; LossUnknown: it cannot be said
 	NeedsAccept  []string      `json:"needsAccept,omitempty"` // rules that only --accept-loss LossTotal passes
 	After        []string      `json:"after,omitempty"`       // what a start of the node will still find wrong; empty: nothing
 
@@ -69,10 +69,13 @@ type Loss struct {
 	Partition    int32        `json:"partition"`
 	First        int64        `json:"first"` // offsets; Raft: indexes
 	Last         int64        `json:"last"`
-	Count        int64        `json:"count"` // records or entries
+	Count        int64        `json:"count"` // records or entries; LossUnknown: it cannot be said, nor what Last is
 	Acknowledged Acknowledged `json:"acknowledged"`
 	Note         string       `json:"note,omitempty"`
 }
+
+// LossUnknown stands for a number of records that nothing on the disk tells, perhaps none.
+const LossUnknown = -1
 
 // Name is "topic-partition", or what else is lost.
 func (l *Loss) Name() string {
@@ -153,6 +156,10 @@ const (
 func (p *Plan) finish() {
 	p.LossTotal = 0
 	for i := range p.Loss {
+		if p.Loss[i].Count < 0 {
+			p.LossTotal = LossUnknown
+			break
+		}
 		p.LossTotal += p.Loss[i].Count
 	}
 	if p.Loss == nil {

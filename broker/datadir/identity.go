@@ -9,6 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+
+	"chronik.dev/chronik/broker/statefile"
+	"chronik.dev/chronik/broker/vfs"
 )
 
 // FormatVersion is the version of the whole directory's layout and of the identity's body. docs/format/identity.md.
@@ -108,4 +112,14 @@ func (id Identity) MarshalJSON() ([]byte, error) {
 		plain
 		DirectoryID string `json:"directoryId"`
 	}{plain(id), hex.EncodeToString(id.DirectoryID[:])})
+}
+
+// Restore makes id the identity of a directory, in both copies, whatever they held. It is for package repair, which knows from elsewhere whose the
+// directory is: sequence is above every one that was used.
+func Restore(fsys vfs.FS, path string, id Identity, sequence uint64) error {
+	if _, err := decodeIdentity(id.encode()); err != nil {
+		return fmt.Errorf("restore identity of %s: %w", path, err)
+	}
+	_, err := statefile.Replace(fsys, filepath.Join(path, IdentityBase), identityKind, FormatVersion, [16]byte{}, sequence, id.encode())
+	return err
 }

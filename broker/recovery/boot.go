@@ -43,8 +43,19 @@ type Options struct {
 	// Release is for a repair, never for a node: a partition that lost records that were acknowledged does not stop, it goes on at the loss, and
 	// what is behind it is given up; frames that were held for one that stopped are read back. The report says what was given up.
 	Release bool
+	// Adopt, with Release, are the partitions that the metadata have. Those that neither checkpoint nor journal knows are made anew from their
+	// directories, or empty; without a usable checkpoint those that the journal does not open are.
+	Adopt []Known
+	// Gone, with Release, says why nothing is known of what was behind the partition files: the journal is a new one.
+	Gone string
 	// Progress is told how far it is, often. May be nil.
 	Progress func(Progress)
+}
+
+// Known is a partition as the metadata have it.
+type Known struct {
+	partition.Identity
+	Epoch int32 // leader epoch
 }
 
 // Result is a recovered node's storage.
@@ -63,6 +74,7 @@ type Result struct {
 func Boot(o Options) (*Result, error) {
 	s := newScan(o.FS, o.Dir, o.DirID, o.Env.Now())
 	s.env, s.meter.tell, s.ledger, s.release = o.Env, o.Progress, o.Report, o.Release
+	s.known, s.gone = o.Adopt, o.Gone
 	s.setTopics(o.Topic, o.Config)
 	o.Env.FS, o.Env.Dir = o.FS, s.topicsDir()
 	o.Env.Hold = func(id partition.Identity, after, upTo wal.LSN) (string, wal.LSN, error) {
@@ -149,11 +161,11 @@ func (s *scan) boot(o Options) (*Result, error) {
 	if err := s.conclude(); err != nil {
 		return nil, err
 	}
-	if err := s.file.Mend(); err != nil {
+	if err := s.mendCheckpoint(); err != nil {
 		return nil, fmt.Errorf("recover %s: %w", s.dir, err)
 	}
 	s.meter.enter(StageOpen)
-	log, err := wal.Resume(o.Wal, s.inv, wal.CutNote{Incident: cut})
+	log, err := wal.Resume(o.Wal, s.inv, wal.CutNote{Incident: cut, GiveUp: s.release})
 	if err != nil {
 		return nil, fmt.Errorf("recover %s: %w; run %s", s.dir, err, s.next())
 	}
@@ -170,6 +182,9 @@ func (s *scan) examine() error {
 		return err
 	}
 	if err := s.refuse(); err != nil {
+		return err
+	}
+	if err := s.adopt(); err != nil {
 		return err
 	}
 	if !s.readOnly { // the first change to a file: what it follows from must not be lost after it

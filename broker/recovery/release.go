@@ -30,6 +30,12 @@ func (p *part) giveUp(t wal.Type, first, last, records int64) {
 	p.given = append(p.given, GivenUp{first, last, records})
 }
 
+// giveUpRest lets the partition go on although nobody knows what was behind its end.
+func (p *part) giveUpRest(why string) {
+	p.over = why
+	p.given = append(p.given, GivenUp{p.replay.End(), -1, -1})
+}
+
 func recordsOf(f *wal.Frame) int64 {
 	if f.Type != wal.Batch {
 		return 0

@@ -79,6 +79,9 @@ func (s *scan) apply(f *wal.Frame, now int64) error {
 		p.giveUp(f.Type, f.First, f.Last, recordsOf(f))
 		return nil
 	}
+	if p.found != nil && p.applied == 0 && f.First > p.replay.End() {
+		p.gap = wal.Corrupt // that the files reach what the journal goes on with is not promised by anything
+	}
 	for _, b := range s.blind {
 		if (b.LastLSN == 0 || b.LastLSN > p.applied) && b.FirstLSN < f.LSN {
 			p.gap = graver(p.gap, b.Verdict)
@@ -255,8 +258,8 @@ func (s *scan) settle(p *part) error {
 			}
 		}
 		if b.Verdict == wal.Corrupt && s.release {
-			p.over = fmt.Sprintf("the journal lost frames at %s byte %d that nothing names: what was behind offset %d, if anything, is not known",
-				b.File, b.Offset, p.replay.End())
+			p.giveUpRest(fmt.Sprintf("the journal lost frames at %s byte %d that nothing names: what was behind offset %d, if anything, is not known",
+				b.File, b.Offset, p.replay.End()))
 			break
 		}
 		if b.Verdict == wal.Corrupt {
@@ -265,10 +268,17 @@ func (s *scan) settle(p *part) error {
 			return nil
 		}
 	}
+	if s.gone != "" && p.over == "" {
+		p.giveUpRest(fmt.Sprintf("%s: what was behind offset %d, if anything, is not known", s.gone, p.replay.End()))
+	}
 	for _, l := range p.lost {
 		if p.over != "" || p.unsure != "" {
 			p.giveUp(l.Type, l.First, l.Last, l.Last-l.First+1)
 		}
 	}
-	return s.judge(p, p.replay.Finish())
+	if err := s.judge(p, p.replay.Finish()); err != nil || p.stop != nil {
+		return err
+	}
+	s.unproven(p)
+	return nil
 }

@@ -24,6 +24,7 @@ const (
 	Repaired  Status = "repaired"  // what the journal lost was taken from the partition log
 	Uncertain Status = "undecided" // records past the floor were lost that may have been acknowledged; it serves on
 	Stopped   Status = "stopped"   // acknowledged records are, or may be, lost: it serves nothing until a person decides
+	Adopted   Status = "adopted"   // Options.Adopt: its state was made anew from its files, and nothing says that it lacks anything
 	Released  Status = "released"  // Options.Release: it goes on without the acknowledged records that are lost
 	Dropped   Status = "dropped"   // deleted; the directory goes after the next checkpoint
 )
@@ -95,8 +96,8 @@ type PartitionReport struct {
 // GivenUp is a range of offsets that recovery gave up: lost, or behind what was lost.
 type GivenUp struct {
 	First   int64 `json:"first"`
-	Last    int64 `json:"last"`
-	Records int64 `json:"records"`
+	Last    int64 `json:"last"`    // -1: unknown
+	Records int64 `json:"records"` // -1: unknown, perhaps none
 }
 
 // Moved is an unknown file that went to quarantine/.

@@ -48,6 +48,7 @@ type part struct {
 	unsure  string // what it may have lost
 	over    string // why it goes on without what it lost: Options.Release
 	given   []GivenUp
+	found   *partition.Found // made anew from its directory
 	before  *partition.State // as it was held, if its frames were read back
 	readTo  wal.LSN          // the last of them
 	held    string
@@ -67,6 +68,9 @@ type scan struct {
 	dirID    [16]byte
 	readOnly bool
 	release  bool // Options.Release
+	known    []Known
+	gone     string
+	rebuild  bool // no copy of the checkpoint can be used, and it is made anew
 	deep     bool // reads spares and the reserve too
 	durable  bool // CheckOptions.Durable
 	env      *partition.Env
@@ -105,7 +109,11 @@ func (s *scan) loadCheckpoint() error {
 	}
 	f, err := statefile.Load(s.fs, base, partition.CheckpointKind, partition.CheckpointVersion, s.dirID)
 	var version *statefile.VersionError
+	var bad *statefile.BadError
 	switch {
+	case s.release && (errors.Is(err, statefile.ErrMissing) || errors.As(err, &bad) && bad.Unwrap() == nil):
+		s.rebuild, s.ck = true, &partition.Checkpoint{}
+		return nil
 	case errors.As(err, &version):
 		return fmt.Errorf("recover %s: %w: %w; use the release that wrote it, or a newer one", s.dir, ErrFormat, err)
 	case err != nil:
@@ -253,6 +261,9 @@ func (s *scan) refuse() error {
 		case wal.IOError:
 			return fmt.Errorf("recover %s: %s byte %d: %w: %w; try again, or copy the directory to another disk", s.dir, f.File, f.Offset, ErrUnreadable, f.Err)
 		}
+	}
+	if file := s.inv.EndMissing(); file != "" && !s.readOnly && !s.release {
+		return fmt.Errorf("recover %s: %w: %s, the newest segment, is not there; restore it, or run chronik repair plan --dir %s", s.dir, ErrNoJournal, file, s.dir)
 	}
 	return nil
 }

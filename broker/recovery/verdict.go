@@ -80,11 +80,17 @@ func (s *scan) conclude() error {
 		case p.over != "":
 			r.Status, r.Reason, r.Next = Released, p.over, s.later()
 			r.Incident, err = s.reportPart(p, &r, datadir.Truncated)
+		case p.found != nil && len(p.given) > 0:
+			r.Status, r.Reason, r.Next = Released, p.doubt(), s.next()
+			r.Incident, err = s.reportPart(p, &r, datadir.Truncated)
 		case p.unsure != "":
 			r.Status, r.Reason, r.Next = Uncertain, p.unsure, s.later()
 			r.Incident, err = s.reportPart(p, &r, datadir.Undecided)
 		default:
 			err = s.reportRepairs(p, &r)
+			if p.found != nil && r.Status == OK {
+				r.Status = Adopted
+			}
 		}
 		if err != nil {
 			return err

@@ -96,3 +96,12 @@ func decode(data []byte, want header) (header, []byte, *damage) {
 	}
 	return h, slices.Clip(body), nil
 }
+
+// headerID returns the directory id of a copy whose header is whole, whatever its kind and body.
+func headerID(data []byte) (id [16]byte, ok bool) {
+	if len(data) < headerSize || [4]byte(data[offMagic:]) != magic ||
+		binary.LittleEndian.Uint32(data[offHeaderCRC:]) != crc32.Checksum(data[:offHeaderCRC], castagnoli) {
+		return id, false
+	}
+	return [16]byte(data[offID:]), true
+}

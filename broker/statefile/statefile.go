@@ -376,3 +376,23 @@ func Base(name string) (string, bool) {
 	}
 	return strings.CutSuffix(name, ".1")
 }
+
+// Owner reads which data directory a state belongs to, of any kind and even if its body is damaged. ok is false if no header can be read, or if the
+// copies name different directories. It changes nothing.
+func Owner(fsys vfs.FS, base string) (id [16]byte, ok bool) {
+	for _, name := range Names(base) {
+		data, err := vfs.ReadFile(fsys, name, MaxBody+headerSize)
+		if err != nil {
+			continue
+		}
+		one, whole := headerID(data)
+		if !whole {
+			continue
+		}
+		if ok && one != id {
+			return [16]byte{}, false
+		}
+		id, ok = one, true
+	}
+	return id, ok
+}

@@ -153,6 +153,7 @@ type SegmentInfo struct {
 	LastTime   int64
 	Cut        *Cut // ends at a cut
 
+	missing bool   // the manifest lists it, and its file is not there
 	chain   uint32 // check of the last group
 	resumed bool
 	foot    uint32  // block of its footer
@@ -221,6 +222,30 @@ type logEnd struct {
 // CutNote is kept with a cut.
 type CutNote struct {
 	Incident string // id in the ledger, at most 256 bytes
+	// GiveUp is for a repair, never for a node: newest segments whose files are not there are given up. The log goes on above every LSN that they
+	// can have held.
+	GiveUp bool
+}
+
+// EndMissing returns the file of the first of the newest segments that are not there; empty: the newest is there. Resume refuses such a log
+// without CutNote.GiveUp: what was in them is not known.
+func (inv *Inventory) EndMissing() (file string) {
+	for i := len(inv.Segments) - 1; i >= 0 && inv.Segments[i].missing; i-- {
+		file = inv.Segments[i].File
+	}
+	return file
+}
+
+// giveUp takes newest segments that are not there out of the log, which then ends with what is left, if anything.
+func (inv *Inventory) giveUp() {
+	for n := len(inv.Segments); n > 0 && inv.Segments[n-1].missing; n-- {
+		inv.Segments = inv.Segments[:n-1]
+		inv.end = logEnd{}
+		if n > 1 {
+			s := &inv.Segments[n-2]
+			inv.end = logEnd{block: uint32(s.End / BlockSize), chain: s.chain, last: s.LastLSN, first: s.LastLSN + 1}
+		}
+	}
 }
 
 // Worst returns the worst verdict among the findings; Notice if there are none.

@@ -267,7 +267,7 @@ func (l *Log) FreeBelow(lsn LSN) error {
 		return nil
 	}
 	live := l.live[n:]
-	cuts := slices.DeleteFunc(slices.Clone(l.cuts), func(c Cut) bool { return c.Segment < live[0].id })
+	cuts := slices.DeleteFunc(slices.Clone(l.cuts), func(c Cut) bool { return !c.counts(&live[0]) })
 	have := len(l.spares)
 	if l.ready != nil {
 		have++

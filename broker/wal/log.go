@@ -90,7 +90,10 @@ func newLog(o Options) (*Log, error) {
 
 // Create makes a new log in o.Dir, which must not hold one, and makes the directory if needed. fs.ErrExist if there is one: a directory that is
 // still being founded is removed first by its owner.
-func Create(o Options) (*Log, error) {
+func Create(o Options) (*Log, error) { return CreateAt(o, 1) }
+
+// CreateAt is Create for a log whose first frame gets the LSN first: in place of one that was lost, above all that it can have promised.
+func CreateAt(o Options, first LSN) (*Log, error) {
 	l, err := newLog(o)
 	if err != nil {
 		return nil, err
@@ -107,7 +110,9 @@ func Create(o Options) (*Log, error) {
 			return nil, fmt.Errorf("create journal %s: %s is there: %w", o.Dir, info.Name(), fs.ErrExist)
 		}
 	}
-	l.next, l.nextWritten, l.lastID = 1, 1, 1
+	l.next, l.nextWritten, l.lastID = first, first, 1
+	l.lastLSN, l.syncedLSN = first-1, first-1
+	l.synced.Store(uint64(l.syncedLSN))
 	s, err := l.createGrowing(1, uint32(l.o.FirstSegmentSize/BlockSize), predecessor{})
 	if err != nil {
 		return nil, err

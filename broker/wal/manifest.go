@@ -68,6 +68,10 @@ func (m *manifest) cut(segment uint64) *Cut {
 	return nil
 }
 
+// counts says whether a cut still says something of a log that begins with a segment: it ends one of its segments, or it voids LSNs behind frames that
+// were moved into the first, which a checkpoint may have taken for durable.
+func (c *Cut) counts(first *liveSegment) bool { return c.Segment >= first.id || c.Resume > first.first }
+
 func (m *manifest) encode() []byte {
 	b := []byte{byte(m.kind), 0, 0, 0}
 	b = le.AppendUint32(b, uint32(len(m.segments)))

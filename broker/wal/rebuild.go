@@ -43,3 +43,27 @@ func RebuildManifest(o InspectOptions, inv *Inventory) error {
 	}
 	return nil
 }
+
+// Renew makes a new, empty log in place of one of which no segment is left. What there is of it goes first. Its LSNs are above every one that was
+// promised: a log counts frames from 1, and not a million a second on average since 1970, so the clock in microseconds is above all of them; known is
+// the highest LSN that anything names. It returns the first LSN.
+func Renew(o Options, known LSN) (LSN, error) {
+	infos, err := o.FS.ReadDir(o.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("renew log: %w", err)
+	}
+	for _, info := range infos {
+		if c := classify(info.Name()); c == fileOther || c == fileUnknown {
+			continue
+		}
+		if err := o.FS.Remove(filepath.Join(o.Dir, info.Name())); err != nil {
+			return 0, fmt.Errorf("renew log: %w", err)
+		}
+	}
+	first := max(LSN(o.Now().UnixMicro()), known+1<<32)
+	log, err := CreateAt(o, first)
+	if err != nil {
+		return 0, err
+	}
+	return first, log.Close()
+}

@@ -24,6 +24,7 @@ func Resume(o Options, inv *Inventory, cut CutNote) (*Log, error) {
 	if err := resumable(inv, cut); err != nil {
 		return nil, fmt.Errorf("resume journal %s: %w", o.Dir, err)
 	}
+	inv.giveUp()
 	if err := l.resume(inv, cut); err != nil {
 		if l.active != nil {
 			err = errors.Join(err, l.active.file.close())
@@ -40,6 +41,9 @@ func resumable(inv *Inventory, cut CutNote) error {
 	}
 	if len(inv.Segments) == 0 {
 		return errors.New("no segment is left: run chronik wal verify")
+	}
+	if file := inv.EndMissing(); file != "" && !cut.GiveUp {
+		return fmt.Errorf("%s and what followed it is not there: %w; restore it, or run chronik repair plan", file, fs.ErrNotExist)
 	}
 	if inv.end.unreadable {
 		return errors.New("the disk does not read the end of it: try again, or copy the disk")
@@ -69,9 +73,12 @@ func (l *Log) resume(inv *Inventory, note CutNote) error {
 	if err := l.finishCuts(inv); err != nil {
 		return err
 	}
-	s := &inv.Segments[len(inv.Segments)-1]
-	pre := predecessor{id: s.ID, generation: s.Generation, endBlock: inv.end.block, chain: inv.end.chain, last: inv.end.last,
-		list: s.ranges, resumed: true}
+	pre, s := predecessor{resumed: true}, (*SegmentInfo)(nil)
+	if n := len(inv.Segments); n > 0 {
+		s = &inv.Segments[n-1]
+		pre = predecessor{id: s.ID, generation: s.Generation, endBlock: inv.end.block, chain: inv.end.chain, last: inv.end.last,
+			list: s.ranges, resumed: true}
+	}
 	l.lastLSN, l.syncedLSN, l.nextWritten = pre.last, pre.last, l.next
 	if inv.Tail != nil && len(inv.Tail.Frames) > 0 {
 		l.nextWritten = inv.Tail.Frames[0].LSN
@@ -89,7 +96,7 @@ func (l *Log) resume(inv *Inventory, note CutNote) error {
 		return err
 	}
 	var c *Cut
-	if !s.Sealed {
+	if s != nil && !s.Sealed {
 		c = &Cut{Segment: s.ID, Block: inv.end.block, First: inv.end.first, Resume: l.next, Time: l.o.Now().UnixMilli(),
 			Lost: uint32(len(inv.end.lost)), Incident: note.Incident}
 		l.cuts = append(l.cuts, *c)
@@ -116,7 +123,7 @@ func (l *Log) adopt(inv *Inventory) error {
 			first: s.FirstLSN, last: s.LastLSN, full: s.Full, resumed: s.resumed, end: s.foot})
 	}
 	for _, c := range inv.Cuts {
-		if c.Segment >= l.live[0].id {
+		if len(l.live) > 0 && c.counts(&l.live[0]) {
 			l.cuts = append(l.cuts, c)
 		}
 	}

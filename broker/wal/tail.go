@@ -94,7 +94,7 @@ func (in *inspector) emptySegment(c *candidate) bool {
 func (in *inspector) missingFile(c *candidate) error {
 	s := in.inv.manifest.segment(c.id)
 	info := in.info
-	info.FirstLSN, info.LastLSN = s.first, s.first-1
+	info.FirstLSN, info.LastLSN, info.missing = s.first, s.first-1, true
 	if in.inv.First == 0 {
 		in.inv.First = s.first
 	}
@@ -159,7 +159,7 @@ func (in *inspector) finish() error {
 	inv.Last = in.last
 	inv.Highest = max(inv.Highest, in.last, inv.Floor)
 	if inv.end.first == 0 {
-		inv.end.first = inv.Highest + 1
+		inv.end.first = in.last + 1
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,7 +50,27 @@ func (c *changing) dirFlag(cmd *cobra.Command) {
 }
 
 func (c *changing) lossFlag(cmd *cobra.Command) {
-	cmd.Flags().Int64Var(&c.acceptLoss, "accept-loss", 0, "agree to lose `N` records; N must be what the plan says")
+	cmd.Flags().Var((*lossValue)(&c.acceptLoss), "accept-loss", "agree to lose `N` records; N must be what the plan says, a number or unknown")
+}
+
+// lossValue is the N of --accept-loss.
+type lossValue int64
+
+func (v *lossValue) String() string { return repair.LossText(int64(*v)) }
+func (v *lossValue) Type() string   { return "records" }
+
+// Set takes a number of records, or "unknown".
+func (v *lossValue) Set(text string) error {
+	if text == repair.LossText(repair.LossUnknown) {
+		*v = repair.LossUnknown
+		return nil
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return fmt.Errorf("%q is no number of records; give what the plan says, or unknown", text)
+	}
+	*v = lossValue(n)
+	return nil
 }
 
 // note remembers how the verb was called, for the plan.
@@ -170,7 +191,7 @@ func (p *planOutline) acceptFlag() string {
 	if len(p.NeedsAccept) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(" --accept-loss %d", p.LossTotal)
+	return " --accept-loss " + repair.LossText(p.LossTotal)
 }
 
 func (p *planOutline) text(w io.Writer) error {
@@ -184,12 +205,18 @@ func (p *planOutline) text(w io.Writer) error {
 	}
 	if len(p.Loss)+len(p.GroupOffsets) == 0 {
 		fmt.Fprintln(w, "Loss: nothing")
+	} else if p.LossTotal == repair.LossUnknown {
+		fmt.Fprintln(w, "Loss: how much in all cannot be said")
 	} else {
 		fmt.Fprintf(w, "Loss: %d in all\n", p.LossTotal)
 	}
 	for i := range p.Loss {
 		l := &p.Loss[i]
-		fmt.Fprintf(w, "  %s: %d %s, %d to %d, acknowledged: %s", l.Name(), l.Count, l.What, l.First, l.Last, l.Acknowledged)
+		if l.Count == repair.LossUnknown {
+			fmt.Fprintf(w, "  %s: %s from %d on, if there were any; how many cannot be said, acknowledged: %s", l.Name(), l.What, l.First, l.Acknowledged)
+		} else {
+			fmt.Fprintf(w, "  %s: %d %s, %d to %d, acknowledged: %s", l.Name(), l.Count, l.What, l.First, l.Last, l.Acknowledged)
+		}
 		if l.Note != "" {
 			fmt.Fprintf(w, " (%s)", l.Note)
 		}
@@ -209,7 +236,7 @@ func (p *planOutline) text(w io.Writer) error {
 		fmt.Fprintf(w, "Afterwards still: %s\n", line)
 	}
 	for _, why := range p.NeedsAccept {
-		fmt.Fprintf(w, "Needs --accept-loss %d: %s\n", p.LossTotal, why)
+		fmt.Fprintf(w, "Needs --accept-loss %s: %s\n", repair.LossText(p.LossTotal), why)
 	}
 	return nil
 }
