@@ -9,6 +9,7 @@ import (
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/partition"
 	"chronik.dev/chronik/broker/segment"
+	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/wal"
 )
 
@@ -69,6 +70,17 @@ func logDamage(f *Finding) bool {
 		slices.Contains([]segment.Reason{segment.BadBatch, segment.BadRecords, segment.BadOffset}, segment.Reason(f.Reason))
 }
 
+// repairPlan is the command where this machine alone can mend it.
+const repairPlan = "chronik repair plan --dir {DIR}"
+
+// otherDirectory says whether something is there that is another data directory's.
+func otherDirectory(f *Finding) bool {
+	return grave(f) && (f.Reason == string(wal.ReasonDirectory) || strings.Contains(f.Evidence, string(statefile.ReasonDirectory)))
+}
+
+// mended says whether a start of the node mends corruption without losing anything.
+func mended(f *Finding) bool { return grave(f) && strings.HasPrefix(f.Next, "chronik serve ") }
+
 // causes is the table of doctor: each finding belongs to the first that fits; the last fits all.
 var causes = []cause{
 	{"half-repair", func(f *Finding) bool { return f.Reason == string(wal.ReasonHalfRepaired) },
@@ -77,34 +89,38 @@ var causes = []cause{
 		"A newer release wrote %s; this one does not judge it.", ""},
 	{"io-error", func(f *Finding) bool { return f.Verdict == wal.IOError },
 		"The disk does not read %s: nothing is cut for that; copy the directory to another disk, then look again.", "chronik wal verify {PATH}"},
+	{"other-directory", otherDirectory,
+		"There are files of another data directory here (%s): restore this one's if you have them; else a plan goes on with what is this one's.", repairPlan},
 	{"identity-lost", func(f *Finding) bool { return grave(f) && isCopy(f, datadir.IdentityBase) },
-		"Neither copy of the identity can be used: whose directory this is cannot be said; restore identity.0 from a backup.", "chronik wal scan {PATH}"},
+		"Neither copy of the identity can be used: restore identity.0 if you have it; else it is made anew from what is below.", repairPlan},
 	{"journal-gone", func(f *Finding) bool {
 		return grave(f) && f.File == datadir.WalDir && f.Reason == string(wal.ReasonFile)
-	},
-		"wal/ is gone: what was acknowledged since the last checkpoint, and the checkpoint, were in it; restore it; the partition logs can be read without.",
-		"chronik log verify {PATH}"},
+	}, "wal/ is gone, and with it the checkpoint and what was acknowledged since: restore it if you have it; else the node goes on with the partition logs.",
+		repairPlan},
 	{"checkpoint-lost", func(f *Finding) bool {
 		return grave(f) && isCopy(f, datadir.CheckpointBase) && f.Record == "checkpoint"
-	},
-		"Neither copy of the checkpoint can be used, and a founded node never starts without: restore wal/checkpoint.0; the records are in journal and partition logs.",
-		"chronik wal dump --damaged {PATH}"},
+	}, "Neither copy of the checkpoint can be used, and a founded node never starts without: it can be made anew from partition logs and journal.", repairPlan},
 	{"journal-unusable", func(f *Finding) bool { return grave(f) && f.File == datadir.WalDir },
 		"Journal and checkpoint cannot be judged together.", "chronik wal verify {DIR}/wal"},
 	{"manifest-lost", func(f *Finding) bool {
 		return grave(f) && inDir(f, datadir.WalDir) && f.Reason == string(wal.ReasonManifest)
-	}, "Neither copy of the journal's manifest can be used; it can be made anew from the segments.", "chronik repair plan --dir {DIR}"},
+	}, "Neither copy of the journal's manifest can be used; it can be made anew from the segments.", repairPlan},
 	{"raft-damaged", func(f *Finding) bool { return grave(f) && inDir(f, datadir.RaftDir) },
-		"The Raft state of this node is damaged (%s): it must not vote and does not start.", ""},
+		"The Raft state of this node is damaged (%s): it must not vote and does not start.", repairPlan},
+	{"segment-lost", func(f *Finding) bool {
+		return grave(f) && inDir(f, datadir.WalDir) && f.Reason == string(wal.ReasonFile) && !mended(f)
+	}, "A segment of the journal is gone (%s): restore it if you have it; else what was in it is left in the partition logs only, as far as it got there.", repairPlan},
 	{"log-short", func(f *Finding) bool {
 		return grave(f) && (strings.HasSuffix(f.File, ".log") && slices.Contains([]segment.Reason{segment.MissingFile, segment.Truncated}, segment.Reason(f.Reason)) ||
 			f.Record == "partition directory" || f.Record == "partition" && strings.Contains(f.Evidence, ": "+string(partition.Missing)+": "))
-	}, "Files of a partition log are missing or shorter than the checkpoint says (%s), and nothing else here has the records: the partition stays " +
-		"stopped until they are restored from a backup; the node serves the others.", "chronik serve --data-dir {DIR}"},
+	}, "Files of a partition log are missing or shorter than the checkpoint says (%s), and nothing else here has the records: restore them if you have " +
+		"them (until then the node serves the other partitions); else a plan lets the partition go on with what is left.", repairPlan},
 	{"partition-stopped", func(f *Finding) bool { return grave(f) && f.Record == "partition" },
-		"A partition (%s) lost acknowledged records and waits for a decision; the node serves the others.", "chronik repair plan --dir {DIR}"},
+		"A partition (%s) lost acknowledged records and waits for a decision; the node serves the others.", repairPlan},
+	{"journal-mended", func(f *Finding) bool { return mended(f) && inDir(f, datadir.WalDir) },
+		"The journal is damaged (%s), and the partition logs hold everything that was there: the next start goes on without loss.", "chronik serve --data-dir {DIR}"},
 	{"journal-damaged", func(f *Finding) bool { return grave(f) && inDir(f, datadir.WalDir) },
-		"The journal is damaged below what was promised durable (%s).", "chronik repair plan --dir {DIR}"},
+		"The journal is damaged below what was promised durable (%s).", repairPlan},
 	{"log-damaged", logDamage,
 		"A partition log is damaged (%s): the node starts, and reads of these offsets fail; cutting the partition there gives up what is behind.",
 		"chronik wal truncate --dir {DIR} --partition {PARTITION} --offset {OFFSET}"},

@@ -204,7 +204,13 @@ func (v *verifier) recovery() error {
 	v.sum.Floor, v.sum.LastLSN, v.sum.Frames = report.Journal.Floor, report.Journal.Last, report.Frames
 	var found []Finding
 	for i := range report.Findings {
-		found = append(found, t.fromJournal(&report.Findings[i].Finding))
+		f := t.fromJournal(&report.Findings[i].Finding)
+		if report.Mends() && f.Verdict == wal.Corrupt {
+			f.Lost, f.Incomplete = nil, false
+			f.Evidence += "; the partition logs hold all of it, and the next start goes on with them"
+			f.Next = t.next(&Finding{Verdict: wal.Notice}, t.Root)
+		}
+		found = append(found, f)
 	}
 	v.grown = map[string]bool{}
 	for i := range report.Partitions {

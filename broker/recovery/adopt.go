@@ -9,6 +9,7 @@ import (
 
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/partition"
+	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/statefile"
 )
 
@@ -19,7 +20,13 @@ import (
 // So the files are taken as they are, at the LSN before that segment, and frames that they hold already are passed over. A partition that the journal
 // opens is replayed from its first frame.
 func (s *scan) adopt() error {
-	if !s.release || !s.rebuild && len(s.blind) == 0 && s.gone == "" {
+	if !s.release {
+		return nil
+	}
+	if err := s.adoptShort(); err != nil {
+		return fmt.Errorf("recover %s: %w", s.dir, err)
+	}
+	if !s.rebuild && len(s.blind) == 0 && s.gone == "" {
 		return nil
 	}
 	if s.rebuild {
@@ -76,6 +83,44 @@ func (s *scan) adoptOne(k Known, p *part) error {
 	return nil
 }
 
+// adoptShort gives partitions whose files are less than the checkpoint promises the state that is left of them. Those that the journal cuts or replaces
+// files of are not judged by their sizes.
+func (s *scan) adoptShort() error {
+	for _, p := range s.sorted() {
+		if !p.listed || p.dropped || p.st.Held != 0 || len(p.cuts)+len(p.changed) > 0 || s.reaches(p) {
+			continue
+		}
+		old := p.st
+		found, err := partition.Find(s.fs, s.topicsDir(), old.Identity, old.Epoch, s.config(old.Topic))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			found = &partition.Found{Proof: partition.Shorter}
+			p.listed, p.opened, p.st = false, max(s.ck.LSN, old.LSN, 1), partition.State{Identity: old.Identity}
+		case err != nil:
+			return err
+		default:
+			found.State.LSN, found.State.LogStart = old.LSN, max(found.State.LogStart, min(old.LogStart, found.State.End))
+			p.st = found.State
+			for _, g := range found.Gaps {
+				p.given = append(p.given, GivenUp{g.First, g.Last, g.Last - g.First + 1})
+			}
+		}
+		p.found, p.owed = found, old.End
+	}
+	return nil
+}
+
+// reaches says whether the files of a partition are as long as the checkpoint says.
+func (s *scan) reaches(p *part) bool {
+	for _, g := range p.st.Segments {
+		info, err := s.fs.Stat(filepath.Join(s.topicsDir(), p.dir, segment.Log.Name(g.Base)))
+		if g.Size > 0 && (errors.Is(err, fs.ErrNotExist) || err == nil && info.Size() < g.Size) {
+			return false
+		}
+	}
+	return true
+}
+
 // hasDirectory says whether there is a directory of a partition's name that is not of another topic's.
 func (s *scan) hasDirectory(k Known) bool {
 	name := partition.DirName(k.Topic, k.Partition)
@@ -84,7 +129,11 @@ func (s *scan) hasDirectory(k Known) bool {
 
 // unproven adds what a partition that was made anew may have lost at its end, once the journal was applied.
 func (s *scan) unproven(p *part) {
-	if p.found == nil || p.over != "" || p.frames > 0 || p.found.Proof == partition.Whole {
+	if p.found != nil && p.over == "" && p.replay.End() < p.owed {
+		p.given = append(p.given, GivenUp{p.replay.End(), p.owed - 1, p.owed - p.replay.End()})
+		return
+	}
+	if p.found == nil || p.owed > 0 || p.over != "" || p.frames > 0 || p.found.Proof == partition.Whole {
 		return // a frame went on where the files end, or the sums prove it
 	}
 	if n := len(p.given); n == 0 || p.given[n-1].Records >= 0 {
@@ -95,10 +144,14 @@ func (s *scan) unproven(p *part) {
 // doubt says why a partition that was made anew may lack something.
 func (p *part) doubt() string {
 	switch f := p.found; {
+	case p.owed > 0 && len(f.State.Segments) == 0:
+		return fmt.Sprintf("its files are gone; it begins anew, and the checkpoint has offset %d as its end", p.owed)
 	case len(f.Gaps) > 0:
 		return fmt.Sprintf("offsets %d to %d are damaged or missing in its files", f.Gaps[0].First, f.Gaps[0].Last)
 	case f.Proof == partition.Shorter:
 		return fmt.Sprintf("its files lack %d bytes that chronik.sums promises", f.Short)
+	case p.owed > 0:
+		return fmt.Sprintf("its files end before offset %d, which the checkpoint has as its end", p.owed)
 	case len(f.State.Segments) == 0:
 		return "nothing of it is on this disk; it begins anew, empty"
 	}

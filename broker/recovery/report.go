@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"sort"
 
 	"chronik.dev/chronik/broker/partition"
@@ -65,6 +66,7 @@ type JournalInfo struct {
 	Highest  wal.LSN `json:"highest"`
 	Bytes    int64   `json:"bytes"`
 	Clean    bool    `json:"clean"`
+	Missing  string  `json:"missing,omitempty"` // file of the first of the newest segments that are not there: a node does not start
 
 	Manifest [2]statefile.Copy `json:"manifest"`
 }
@@ -236,3 +238,13 @@ func (r *Report) sort() {
 }
 
 func idString(id [16]byte) string { return hex.EncodeToString(id[:]) }
+
+// Mends says whether a start of the node mends what is wrong in the journal without losing anything: the newest segment is there, and no partition stops
+// or may have lost records, be it one that nothing names.
+func (r *Report) Mends() bool {
+	lost := func(f JournalFinding) bool {
+		return f.Verdict == wal.Corrupt && (f.Reason == wal.ReasonManifest || f.Incomplete && (f.LastLSN == 0 || f.LastLSN > r.Checkpoint.LSN))
+	}
+	stopped := func(p PartitionReport) bool { return p.Status == Stopped || p.Status == Uncertain }
+	return r.Journal.Missing == "" && !slices.ContainsFunc(r.Findings, lost) && !slices.ContainsFunc(r.Partitions, stopped)
+}

@@ -49,6 +49,7 @@ type part struct {
 	over    string // why it goes on without what it lost: Options.Release
 	given   []GivenUp
 	found   *partition.Found // made anew from its directory
+	owed    int64            // the end that the checkpoint promises, if its files are less
 	before  *partition.State // as it was held, if its frames were read back
 	readTo  wal.LSN          // the last of them
 	held    string
@@ -160,6 +161,7 @@ func (s *scan) survey() error {
 	*info = JournalInfo{
 		Segments: len(inv.Segments), Spares: len(inv.Spares), First: inv.First, Last: inv.Last, Floor: inv.Floor, Highest: inv.Highest,
 		Bytes: inv.Bytes, Clean: inv.Clean, Manifest: inv.Manifest,
+		Missing: inv.EndMissing(),
 	}
 	for i := range inv.Findings {
 		f := &inv.Findings[i]

@@ -44,6 +44,9 @@ func TestMain(m *testing.M) {
 //	resize GLOB SIZE        truncates; SIZE -N cuts N bytes
 //	snap-tree DIR           remembers every byte below DIR
 //	same-tree DIR           fails if one has changed since
+//	heal DIR CODE           doctor names CODE; only what the tools print is done, until doctor says to serve; $LOST is what they said is lost
+//	balance N               orders-0 has N records, less what $LOST says
+//	healed N                at least N incidents were healed
 //	plan FILE               $ID and $LOSS are those of a plan
 //	half DIR ID             makes a repair one that was interrupted
 //	waitfor GROUP           until GROUP has a stable member
@@ -60,7 +63,7 @@ func scriptParams(dir string) testscript.Params {
 			"exits": cmdExits, "start": cmdStart, "shutdown": cmdShutdown, "crash": cmdCrash, "produce": cmdProduce, "consume": cmdConsume,
 			"flip": cmdFlip, "put": cmdPut, "tear": cmdTear, "rot": cmdRot, "newer": cmdNewer, "resize": cmdResize, "get": cmdGet, "waitfor": cmdWaitFor,
 			"snap-tree": cmdSnapTree, "same-tree": cmdSameTree,
-			"plan": cmdPlan, "heal": cmdHeal, "half": cmdHalf,
+			"plan": cmdPlan, "heal": cmdHeal, "healed": cmdHealed, "balance": cmdBalance, "half": cmdHalf,
 		},
 	}
 }
