@@ -257,7 +257,7 @@ func (s *scan) settle(p *part) error {
 				}
 			}
 		}
-		if b.Verdict == wal.Corrupt && s.release {
+		if s.release {
 			p.giveUpRest(fmt.Sprintf("the journal lost frames at %s byte %d that nothing names: what was behind offset %d, if anything, is not known",
 				b.File, b.Offset, p.replay.End()))
 			break

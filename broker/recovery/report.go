@@ -243,7 +243,8 @@ func idString(id [16]byte) string { return hex.EncodeToString(id[:]) }
 // or may have lost records, be it one that nothing names.
 func (r *Report) Mends() bool {
 	lost := func(f JournalFinding) bool {
-		return f.Verdict == wal.Corrupt && (f.Reason == wal.ReasonManifest || f.Incomplete && (f.LastLSN == 0 || f.LastLSN > r.Checkpoint.LSN))
+		blind := f.Incomplete && (f.LastLSN == 0 || f.LastLSN > r.Checkpoint.LSN)
+		return f.Verdict == wal.Corrupt && (f.Reason == wal.ReasonManifest || blind) || f.Verdict == wal.Undecided && (len(f.Lost) > 0 || blind)
 	}
 	stopped := func(p PartitionReport) bool { return p.Status == Stopped || p.Status == Uncertain }
 	return r.Journal.Missing == "" && !slices.ContainsFunc(r.Findings, lost) && !slices.ContainsFunc(r.Partitions, stopped)
