@@ -253,7 +253,7 @@ func (d *Draft) parts(report *recovery.Report) {
 	}
 	if len(open) > 0 {
 		d.Say("these go on with what is left of them, and whether they held more cannot be said: %s", strings.Join(open, ", "))
-		d.Needs("what %d partitions may have held behind their ends is given up", len(open))
+		d.Needs("what partitions may have held behind their ends (%d of them) is given up", len(open))
 	}
 	if len(sure) > 0 {
 		d.Needs("acknowledged records of %s are given up", strings.Join(sure, ", "))

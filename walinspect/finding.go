@@ -15,11 +15,12 @@ import (
 // Finding is one damage, or one notice, with everything an operator needs to go on.
 type Finding struct {
 	Verdict     wal.Verdict `json:"verdict"`
-	File        string      `json:"file"`   // below the directory that was given, else its path
-	Offset      int64       `json:"offset"` // first byte in the file
-	Length      int64       `json:"length"` // bytes; 0 where nothing is there
-	Record      string      `json:"record"` // what encloses the bytes: "group at 8192", "batch of offsets 10-19", "index entry 7"
-	Reason      string      `json:"reason"` // from the closed lists of packages wal, segment, batch, statefile
+	File        string      `json:"file"`           // below the directory that was given, else its path
+	Offset      int64       `json:"offset"`         // first byte in the file
+	Length      int64       `json:"length"`         // bytes; 0 where nothing is there
+	Record      string      `json:"record"`         // what encloses the bytes: "group at 8192", "batch of offsets 10-19", "index entry 7"
+	Reason      string      `json:"reason"`         // from the closed lists of packages wal, segment, batch, statefile
+	Rule        string      `json:"rule,omitempty"` // code of the rule between files that is broken: docs/recovery/rules.md
 	Topic       string      `json:"topic,omitempty"`
 	Partition   *int32      `json:"partition,omitempty"`
 	FirstOffset *int64      `json:"first_offset,omitempty"` // of the records touched

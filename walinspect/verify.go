@@ -125,6 +125,7 @@ func (v *verifier) report(f Finding) {
 	if rank(f.Verdict) > rank(v.sum.Verdict) {
 		v.sum.Verdict = f.Verdict
 	}
+	f.Rule = ruleOf(&f)
 	if v.t.Bitflip {
 		f.Bitflip = v.t.bitflip(&f)
 	}

@@ -69,7 +69,7 @@ func (v *verifier) smallFile(p *place, kind segment.Kind, base int64, path strin
 	case segment.MetaFile:
 		var id [16]byte
 		if id, err = segment.DecodeMetadata(text); err == nil && p.state != nil && id != p.state.ID {
-			err = &segment.Error{Reason: segment.BadSyntax, Detail: "the topic id is another one than the checkpoint's"}
+			err = &segment.Error{Reason: segment.BadSyntax, Detail: otherID}
 		}
 	case segment.Snapshot:
 		_, err = segment.DecodeSnapshot(text)

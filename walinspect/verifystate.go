@@ -91,7 +91,7 @@ func (v *verifier) copies(what string, copies [2]statefile.Copy) {
 		}
 		switch c.State {
 		case statefile.OK:
-			f.Reason = "older copy"
+			f.Reason = olderCopy
 		case statefile.Missing:
 			f.Reason = string(wal.ReasonFile)
 		case statefile.IOError:
@@ -101,6 +101,9 @@ func (v *verifier) copies(what string, copies [2]statefile.Copy) {
 		v.report(f)
 	}
 }
+
+// olderCopy is the reason of a copy that is valid and older than the other.
+const olderCopy = "older copy"
 
 // older reports a valid copy that is older than the other; damage to a copy is reported elsewhere.
 func (v *verifier) older(what string, copies [2]statefile.Copy) {

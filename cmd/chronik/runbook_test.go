@@ -11,7 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// TestRunbooks runs every runbook of docs/recovery as it is written. A section (##) with a ```console block is a test:
+// TestRunbooks runs every runbook of docs/recovery, and the session of the README, as it is written. A section (##) with a ```console block is a test:
 //
 //	<!-- script            hidden lines of testscript, as in testdata/script: what happened before, and what happens meanwhile
 //	...
@@ -27,6 +27,7 @@ func TestRunbooks(t *testing.T) {
 	if err != nil || len(pages) == 0 {
 		t.Fatal("no pages", err)
 	}
+	pages = append(pages, "../../README.md")
 	dir := t.TempDir()
 	for _, page := range pages {
 		text, err := os.ReadFile(page)

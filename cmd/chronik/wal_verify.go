@@ -98,6 +98,9 @@ func findingText(f *walinspect.Finding, w io.Writer) error {
 		where += fmt.Sprintf(", %d bytes", f.Length)
 	}
 	fmt.Fprintf(w, "%s: %s: %s: %s\n", f.Verdict, where, f.Record, f.Reason)
+	if f.Rule != "" {
+		fmt.Fprintf(w, "  rule:     %s\n", f.Rule)
+	}
 	if f.Topic != "" {
 		holds := f.Topic
 		if f.Partition != nil {
