@@ -2,6 +2,7 @@ package repair
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"path"
 	"slices"
 	"strings"
@@ -199,5 +200,70 @@ func TestRenewedJournal(t *testing.T) {
 		_, n := repaired(t, m, Mend)
 		n.produce("t", 0, 3, fmt.Sprint(round))
 		m = n.kill()
+	}
+}
+
+// TestRebuildCheckpoint: after random work, with topics that come and go, records deleted, segments rolled, stops and a kill, a directory without its
+// checkpoint comes to the same records as the same directory with it, but for a log start that nothing else tells.
+func TestRebuildCheckpoint(t *testing.T) {
+	logs, visible := 0, 0
+	for seed := range uint64(12) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		n := startNode(t, vfs.NewMem(seed))
+		topics := []string{"a", "b"}
+		for _, name := range topics {
+			n.create(name, 2, "segment.bytes=1048576")
+		}
+		for step := range 25 {
+			name, number := topics[rng.IntN(2)], int32(rng.IntN(2))
+			switch rng.IntN(9) {
+			case 0:
+				n.stop()
+				n = startNode(t, n.fs)
+			case 1:
+				l := n.log(name, number)
+				upTo, done := l.LogStart()+rng.Int64N(l.HighWatermark()-l.LogStart()+1), make(chan error, 1)
+				n.b.DeleteRecords(t.Context(), l, upTo, func(_ int64, err error) { done <- err })
+				must(t, <-done)
+			case 2:
+				if rng.IntN(3) == 0 {
+					must(t, n.b.DeleteTopic(t.Context(), n.b.Image().Topics[name].ID))
+					n.create(name, 2, "segment.bytes=1048576")
+				}
+			case 3:
+				n.large = 300_000
+				n.produce(name, number, 3, fmt.Sprint("big", step))
+				n.large = 0
+			default:
+				n.produce(name, number, 1+rng.IntN(4), fmt.Sprint("s", step))
+			}
+		}
+		with := n.kill()
+		without := with.Kill()
+		flipBoth(t, without, "wal/checkpoint")
+		p, n := repaired(t, without, Mend)
+		m := startNode(t, with)
+		if len(p.Loss) > 0 {
+			t.Fatalf("seed %d: %+v %v %v", seed, p.Loss, p.Summary, with.Files())
+		}
+		for _, name := range topics {
+			for number := range int32(2) {
+				a, b := m.log(name, number), n.log(name, number)
+				want, got := m.read(name, number), n.read(name, number)
+				if back := a.LogStart() - b.LogStart(); back > 0 && back <= int64(len(got)) {
+					visible++ // deleted up to the end before a stop: the epochs, which tell the log start, are then empty
+					got = got[back:]
+				}
+				logs++
+				if a.LogStart() < b.LogStart() || a.LogEnd() != b.LogEnd() || !slices.Equal(want, got) {
+					t.Fatalf("seed %d: %s-%d is [%d, %d) with the checkpoint, [%d, %d) without: %v", seed, name, number, a.LogStart(), a.LogEnd(), b.LogStart(), b.LogEnd(), p.Summary)
+				}
+			}
+		}
+		n.stop()
+		m.stop()
+	}
+	if visible*20 > logs {
+		t.Fatalf("in %d of %d logs deleted records are visible again", visible, logs)
 	}
 }

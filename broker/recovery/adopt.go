@@ -11,6 +11,7 @@ import (
 	"chronik.dev/chronik/broker/partition"
 	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/statefile"
+	"chronik.dev/chronik/broker/vfs"
 )
 
 // adopt gives partitions that the metadata have, and of which neither checkpoint nor journal says how they began, the state that their directories
@@ -49,6 +50,9 @@ func (s *scan) adopt() error {
 }
 
 func (s *scan) adoptOne(k Known, p *part) error {
+	if p == nil && len(s.blind) == 0 && s.gone == "" && s.neverOpened(k) {
+		return nil
+	}
 	if p == nil {
 		p = &part{key: key{k.ID, k.Partition}, bereft: len(s.blind) > 0}
 		s.parts[p.key] = p
@@ -119,6 +123,14 @@ func (s *scan) reaches(p *part) bool {
 		}
 	}
 	return true
+}
+
+// neverOpened says whether a directory is what an interrupted creation leaves: no byte of a log, and no sums, which every partition has once a
+// checkpoint lists it. The journal, which is whole, does not open it.
+func (s *scan) neverOpened(k Known) bool {
+	path := filepath.Join(s.topicsDir(), partition.DirName(k.Topic, k.Partition))
+	sums, err := vfs.Exists(s.fs, filepath.Join(path, segment.SumsFileName))
+	return s.hasDirectory(k) && err == nil && !sums && s.unfinished(path)
 }
 
 // hasDirectory says whether there is a directory of a partition's name that is not of another topic's.

@@ -58,7 +58,7 @@ func (n *node) boot(founding bool) error {
 	var err error
 	n.result, err = Boot(Options{
 		FS: disk, Dir: root, DirID: [16]byte{1}, Founding: founding,
-		Wal: wal.Options{SegmentSize: 64 << 10, FirstSegmentSize: 16 << 10, Spares: -1, Idle: -1, Rand: seed.Uint64},
+		Wal: wal.Options{SegmentSize: 64 << 10, FirstSegmentSize: 16 << 10, Spares: -1, Still: true, Idle: -1, Rand: seed.Uint64},
 		Env: n.env, Release: n.release,
 		Config: func(string) partition.Config { return n.config },
 		Report: func(i datadir.Incident) (string, error) {

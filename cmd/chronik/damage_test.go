@@ -33,6 +33,16 @@ func lastGroup(ts *testscript.TestScript, args []string) (name string, at int64)
 	return name, at
 }
 
+// cmdNewest sets $SEGMENT to the newest live segment of a data directory's journal; prepared ones may lie beside it.
+func cmdNewest(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: newest DIR")
+	}
+	inv, err := wal.Inspect(wal.InspectOptions{FS: vfs.OS, Dir: filepath.Join(ts.MkAbs(args[0]), datadir.WalDir), Kind: wal.Journal}, nil)
+	ts.Check(err)
+	ts.Setenv("SEGMENT", inv.Segments[len(inv.Segments)-1].File)
+}
+
 // zeroFrom clears a file from a position on, as a growing file is that was never written there.
 func zeroFrom(ts *testscript.TestScript, name string, at int64) {
 	content, err := os.ReadFile(name)

@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 //	flip GLOB BYTE          flips one bit of the one file that GLOB matches; BYTE -N counts from the end, @TEXT is where TEXT is first
 //	tear DIR                leaves the last group of the journal as an interrupted write does
 //	rot DIR                 flips a bit in the last group of the journal, which nothing promised
+//	newest DIR              $SEGMENT is the newest live segment of the journal
 //	newer DIR               makes the identity one of a later format version
 //	put GLOB BYTE TEXT      overwrites bytes
 //	resize GLOB SIZE        truncates; SIZE -N cuts N bytes
@@ -63,7 +64,7 @@ func scriptParams(dir string) testscript.Params {
 			"exits": cmdExits, "start": cmdStart, "shutdown": cmdShutdown, "crash": cmdCrash, "produce": cmdProduce, "consume": cmdConsume,
 			"flip": cmdFlip, "put": cmdPut, "tear": cmdTear, "rot": cmdRot, "newer": cmdNewer, "resize": cmdResize, "get": cmdGet, "waitfor": cmdWaitFor,
 			"snap-tree": cmdSnapTree, "same-tree": cmdSameTree,
-			"plan": cmdPlan, "heal": cmdHeal, "healed": cmdHealed, "balance": cmdBalance, "half": cmdHalf,
+			"plan": cmdPlan, "newest": cmdNewest, "heal": cmdHeal, "healed": cmdHealed, "balance": cmdBalance, "half": cmdHalf,
 		},
 	}
 }
