@@ -118,3 +118,50 @@ func TestTornBlockAfterATruncation(t *testing.T) {
 		}
 	}
 }
+
+// TestTruncateInsideTheFirstBatch: a truncation inside the batch that holds the log start takes the whole batch. The log is then empty, and begins
+// where it began; so it does after a restart.
+func TestTruncateInsideTheFirstBatch(t *testing.T) {
+	r := newRig(t)
+	l := r.create(DefaultConfig())
+	r.must(l, produce(10, "a", -1, 0, -1, r.now))
+	moved := make(chan error, 1)
+	l.DeleteRecords(5, func(_ int64, err error) { moved <- err })
+	if err := <-moved; err != nil {
+		t.Fatal(err)
+	}
+	before := r.durable(l)
+	if err := l.Truncate(7); err != nil {
+		t.Fatal(err)
+	}
+	r.must(l, produce(1, "b", -1, 0, -1, r.now))
+	after := r.durable(l)
+	if _, err := UnmarshalCheckpoint((&Checkpoint{LSN: after.LSN, Partitions: []State{after}}).Marshal()); err != nil {
+		t.Fatal(err)
+	}
+	want := values(t, l)
+	for _, st := range []State{before, after} {
+		again := &rig{t: t, fs: r.fs.Kill(), journal: r.journal, now: r.now, saved: map[string][]byte{}}
+		l2, _ := again.reopen(st, DefaultConfig())
+		if l2.LogStart() != l.LogStart() || l2.LogEnd() != l.LogEnd() || !slices.Equal(values(t, l2), want) {
+			t.Errorf("[%d, %d) %v, want [%d, %d) %v", l2.LogStart(), l2.LogEnd(), values(t, l2), l.LogStart(), l.LogEnd(), want)
+		}
+	}
+}
+
+// TestTruncateInsideABatch: the whole batch goes, also for a replay that finds the file cut already.
+func TestTruncateInsideABatch(t *testing.T) {
+	r := newRig(t)
+	l := r.create(DefaultConfig())
+	r.must(l, produce(5, "a", -1, 0, -1, r.now))
+	r.must(l, produce(5, "b", -1, 0, -1, r.now))
+	st := r.durable(l)
+	if err := l.Truncate(7); err != nil || l.LogEnd() != 5 {
+		t.Fatal(l.LogEnd(), err)
+	}
+	r.journal.wait.Wait()
+	again := &rig{t: t, fs: r.fs.Kill(), journal: r.journal, now: r.now, saved: map[string][]byte{}}
+	if l2, _ := again.reopen(st, DefaultConfig()); l2.LogEnd() != 5 || !slices.Equal(values(t, l2), values(t, l)) {
+		t.Fatal(l2.LogEnd(), values(t, l2))
+	}
+}

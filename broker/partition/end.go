@@ -92,7 +92,8 @@ func (l *Log) Drop(raftIndex uint64) (dir string, err error) {
 	return to, err
 }
 
-// Truncate cuts the log back to an offset at a batch boundary: the frame Truncated is synced first, then the files are cut. Appends that
+// Truncate cuts the log back to an offset at a batch boundary, inside a batch to its beginning, but never below the log start: the frame
+// Truncated is synced first, then the files are cut. Appends that
 // wait for the high watermark beyond it fail. A leader never truncates; a follower does, and so does repair.
 func (l *Log) Truncate(offset int64) error {
 	l.io.Lock()
@@ -118,9 +119,14 @@ func (l *Log) Truncate(offset int64) error {
 		l.tailBlockReady() // sends it, for the next try
 		err = fmt.Errorf("truncate %s: the journal had refused the frame that must come before a write to the last block: %w", l.name, ErrNoSpace)
 	}
-	l.truncating = err == nil
 	l.mu.Unlock()
+	if err == nil { // the frame names where a batch begins, so that a replay finds the place in files that are cut already
+		_, _, offset, err = l.cutAt(offset)
+	}
 	if err != nil {
+		l.mu.Lock()
+		l.truncating = false
+		l.mu.Unlock()
 		return err
 	}
 	synced := make(chan error, 1)

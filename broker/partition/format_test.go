@@ -154,3 +154,13 @@ func FuzzPayload(f *testing.F) {
 		}
 	})
 }
+
+// TestLongReason: a partition may stop for an error of any length.
+func TestLongReason(t *testing.T) {
+	st := EmptyState(rigID, DefaultConfig())
+	st.Held, st.HeldFile, st.HeldReason = 9, "evidence/held", strings.Repeat("x", 70_000)
+	c, err := UnmarshalCheckpoint((&Checkpoint{LSN: 9, Partitions: []State{st, st}}).Marshal())
+	if err != nil || len(c.Partitions) != 2 || len(c.Partitions[0].HeldReason) != 65_535 {
+		t.Fatal(err)
+	}
+}

@@ -90,6 +90,7 @@ type Replay struct {
 	grown    bool         // something was applied to the files
 	writes   int64        // base offset of the first segment that this replay may write: the checkpoint's active one, or one that it cut back to
 	floor    SegmentState // that segment: its bytes below this size are in the files alone
+	start    int64        // log start that the frames so far say
 	created  wal.LSN      // LSN of Opened, 0 if the checkpoint lists the partition
 	proven   wal.LSN
 	now      int64 // time of the group at hand, ms
@@ -183,7 +184,12 @@ func (r *Replay) Apply(f *wal.Frame, now int64, damaged bool) error {
 		if f.LSN != r.opt.CutLSN && f.First < r.st.End {
 			err = r.truncate(f.First)
 		}
+		if r.start > r.st.End { // the truncation took the whole batch that holds the log start
+			r.st.LogStart, r.st.End = r.start, r.start
+			r.st.Epochs = cutEpochs(r.st.Epochs, r.start, r.start)
+		}
 	case wal.LogStart:
+		r.start = max(r.start, f.First)
 		r.st.LogStart = max(r.st.LogStart, min(f.First, r.st.End))
 		r.st.Epochs = cutEpochs(r.st.Epochs, r.st.LogStart, r.st.End+1)
 	case wal.TailBlock:

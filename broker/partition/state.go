@@ -122,7 +122,8 @@ func (s *State) append(b []byte) []byte {
 		b = be.AppendUint64(b, v)
 	}
 	b = be.AppendUint32(b, uint32(s.Epoch))
-	for _, v := range [...]string{s.Topic, s.Dir, s.HeldFile, s.HeldReason} {
+	reason := s.HeldReason[:min(len(s.HeldReason), math.MaxUint16)] // the text of an error: it must not make the checkpoint unreadable
+	for _, v := range [...]string{s.Topic, s.Dir, s.HeldFile, reason} {
 		b = be.AppendUint16(b, uint16(len(v)))
 		b = append(b, v...)
 	}

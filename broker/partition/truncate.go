@@ -113,9 +113,6 @@ func (r *Replay) truncate(to int64) error {
 	if err := r.cur.finishTruncated(); err != nil {
 		return err
 	}
-	if to < r.st.LogStart {
-		return r.damage(Gap, r.dir, 0, "truncated to %d, the log starts at %d", to, r.st.LogStart)
-	}
 	kept, cut, err := cutSegments(r.env.FS, r.dir, r.st.Segments, to, r.isReplaced)
 	if err != nil {
 		return r.damage(Missing, r.dir, 0, "truncate to %d: %v", to, err)
@@ -128,6 +125,7 @@ func (r *Replay) truncate(to int64) error {
 			return r.damage(Unreadable, filepath.Join(r.dir, logName(last.Base)), 0, "truncate to %d: %v", to, err)
 		}
 	}
+	cut = max(cut, r.st.LogStart)
 	r.st.Segments, r.st.End = kept, cut
 	r.writes = min(r.writes, kept[len(kept)-1].Base)
 	if r.floor.Base > r.writes || r.floor.Base == r.writes && r.floor.Size > kept[len(kept)-1].Size {
@@ -155,19 +153,26 @@ func (c *cursor) finishTruncated() error {
 	return err
 }
 
-// cutFiles cuts everything back to an offset after the Truncated frame is synced. io is held, the tail is empty.
-func (l *Log) cutFiles(offset int64) error {
+// cutAt finds where a cut at an offset stops. io is held, the tail is empty.
+func (l *Log) cutAt(offset int64) (segs []*segment.Segment, kept []SegmentState, cut int64, err error) {
 	l.mu.Lock()
-	segs := slices.Clone(l.segs)
+	segs = slices.Clone(l.segs)
 	l.mu.Unlock()
 	states := make([]SegmentState, len(segs))
 	for i, s := range segs {
 		states[i] = stateOf(s)
 	}
-	kept, cut, err := cutSegments(l.env.FS, l.dir, states, offset, nil)
+	kept, cut, err = cutSegments(l.env.FS, l.dir, states, offset, nil)
+	return segs, kept, cut, err
+}
+
+// cutFiles cuts everything back to an offset after the Truncated frame is synced. io is held, the tail is empty.
+func (l *Log) cutFiles(offset int64) error {
+	segs, kept, cut, err := l.cutAt(offset)
 	if err != nil {
 		return err
 	}
+	cut = max(cut, l.LogStart()) // of a batch that holds the log start nothing stays: the log is empty there
 	p, err := rebuildProducers(l.env.FS, l.dir, kept)
 	if err != nil {
 		return err
