@@ -67,9 +67,11 @@ type verifier struct {
 	level   Level
 	emit    func(*Finding) error
 	sum     Verification
-	grown   map[string]bool // directories of partitions with frames behind the checkpoint; nil: the journal was not read
-	failed  error           // of emit
-	started bool            // a node started meanwhile
+	grown   map[string]bool             // directories of partitions with frames behind the checkpoint; nil: the journal was not read
+	files   map[string]*partition.State // by directory: what a start goes on from; nil: not known, the checkpoint counts
+	cleaned map[string][]int64          // by directory: segments of which the indexes and sums may be of before or after the cleaner
+	failed  error                       // of emit
+	started bool                        // a node started meanwhile
 
 	founding bool // the directory never came to be: there is nothing to judge
 }
@@ -105,6 +107,7 @@ func (v *verifier) run() error {
 	case JournalFile:
 		return v.journal(filepath.Dir(t.Path), t.logKind(), filepath.Clean(t.Path))
 	case TopicsDir:
+		v.judgeFiles()
 		return v.topics(filepath.Join(t.Root, datadir.TopicsDir), t.checkpoint())
 	case KafkaDir:
 		return v.kafkaDir()
@@ -156,7 +159,9 @@ func (v *verifier) topics(dir string, checkpoint *partition.Checkpoint) error {
 	states := map[string]*partition.State{}
 	if checkpoint != nil {
 		for i := range checkpoint.Partitions {
-			states[checkpoint.Partitions[i].Dir] = &checkpoint.Partitions[i]
+			if st := v.promise(&checkpoint.Partitions[i]); st != nil {
+				states[st.Dir] = st
+			}
 		}
 	}
 	dirs, err := v.t.sortedPartitions(dir)
@@ -177,6 +182,19 @@ func (v *verifier) topics(dir string, checkpoint *partition.Checkpoint) error {
 		v.missingPartition(dir, name, state)
 	}
 	return nil
+}
+
+// promise is what a partition's files hold durably: what the checkpoint lists, less what the journal behind it cuts off. Nil: the journal deletes it,
+// and any part of it may be gone.
+func (v *verifier) promise(listed *partition.State) *partition.State {
+	if v.files == nil {
+		return listed
+	}
+	st := v.files[listed.Dir]
+	if st == nil || st.ID != listed.ID { // deleted, and perhaps created anew under the same name
+		return nil
+	}
+	return st
 }
 
 // unlessStarted runs a check of files that a running node changes and drops what it found if a node started meanwhile.

@@ -125,7 +125,7 @@ func (v *verifier) missingPartition(topics, name string, state *partition.State)
 // segment verifies one segment and returns the offset after its last batch.
 func (v *verifier) segment(p *place, base, size, next int64) (int64, error) {
 	o := segment.VerifyOptions{Size: size, Grown: v.mayHaveGrown(p), Deep: v.level == Deep, DecompressLimit: maxRecords}
-	if i := p.listed(base); i >= 0 && v.level == Deep { // begun behind the checkpoint: its shape is in the journal only
+	if i := p.listed(base); i >= 0 && (v.level == Deep || o.Grown) { // of a grown one only so is it known which entries were durable; begun behind the checkpoint: its shape is in the journal only
 		o.Exact, o.IndexIntervalBytes = true, p.state.Segments[i].Shape.IndexInterval
 		o.Sealed = i < len(p.state.Segments)-1
 	}
@@ -161,9 +161,16 @@ func (p *place) listed(base int64) int {
 	return slices.IndexFunc(p.state.Segments, func(s partition.SegmentState) bool { return s.Base == base })
 }
 
+// between says whether a finding is of what the cleaner left half made when the node died: the next start makes it anew.
+func (v *verifier) between(p *place, s *segment.Finding) bool {
+	kind, base, _ := segment.ParseName(s.File)
+	return p.state != nil && kind.PerSegment() && slices.Contains(v.cleaned[filepath.Base(p.dir)], base) && s.Reason != segment.IOError &&
+		(kind != segment.Log || s.Record == "sum" || s.Record == "file") // recovery compares its size and CRC with both versions
+}
+
 // partitionFinding words a finding of package segment and judges it.
 func (v *verifier) partitionFinding(p *place, s segment.Finding) {
-	if v.failed != nil {
+	if v.failed != nil || v.between(p, &s) {
 		return
 	}
 	path := filepath.Join(p.dir, s.File)
@@ -174,6 +181,9 @@ func (v *verifier) partitionFinding(p *place, s segment.Finding) {
 	}
 	var why string
 	f.Verdict, why = p.judge(&s)
+	if kind, _, _ := segment.ParseName(s.File); kind == segment.EpochFile && s.Reason != segment.IOError && v.mayHaveGrown(p) {
+		f.Verdict, why = wal.Notice, "written anew behind the checkpoint, which holds the epochs too; the node writes it again"
+	}
 	f.Evidence = strings.TrimPrefix(s.Detail+"; "+why, "; ")
 	f.Next = v.t.next(&f, path)
 	v.report(f)
@@ -186,6 +196,8 @@ func (p *place) judge(s *segment.Finding) (wal.Verdict, string) {
 	switch {
 	case s.Reason == segment.IOError:
 		return wal.IOError, "the disk does not read it"
+	case p.state != nil && kind == segment.Snapshot && p.listed(base) < 0:
+		return wal.Notice, "newer than the checkpoint, which promises nothing of it: nothing depends on it, and the next start removes it"
 	case s.Reason == segment.BadVersion:
 		return wal.UnknownVersion, "written by another release"
 	case p.state != nil && derived:
@@ -217,13 +229,14 @@ func (v *verifier) onePartition() error {
 	}
 	var state *partition.State
 	if c := t.checkpoint(); c != nil {
+		v.judgeFiles()
 		for i := range c.Partitions {
 			if c.Partitions[i].Dir == filepath.Base(dir) {
-				state = &c.Partitions[i]
+				state = v.promise(&c.Partitions[i])
 			}
 		}
 		if state == nil {
-			return nil // newer than the checkpoint: all of it is in the journal
+			return nil // newer than the checkpoint: all of it is in the journal; or deleted there
 		}
 	}
 	p := t.placeOf(dir, state)

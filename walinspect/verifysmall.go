@@ -3,10 +3,12 @@ package walinspect
 import (
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"path/filepath"
 	"slices"
 
+	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/partition"
 	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/vfs"
@@ -26,6 +28,11 @@ func (v *verifier) smallFiles(p *place) error {
 		switch {
 		case !ours && !p.kafka && !partition.Temporary(e.Name()):
 			v.report(v.t.unknownFile(path))
+		case ours && kind.PerSegment() && v.unlisted(p, kind, base):
+			f := Finding{Verdict: wal.Notice, File: v.t.rel(path), Length: e.Size(), Record: "file", Reason: string(wal.ReasonUnknownFile), Topic: p.topic,
+				Partition: &p.number, Evidence: "it belongs to no segment of the partition: left over, or a copy of another one; the next start removes it, and keeps the bytes of a log in " + datadir.EvidenceDir + "/"}
+			f.Next = v.t.next(&f, path)
+			v.report(f)
 		case ours && (kind == segment.EpochFile || kind == segment.MetaFile || kind == segment.Snapshot || kind == segment.TxnIndex):
 			v.smallFile(p, kind, base, path)
 		}
@@ -35,6 +42,12 @@ func (v *verifier) smallFiles(p *place) error {
 	}
 	v.companions(p)
 	return v.sums(p)
+}
+
+// unlisted says whether a file belongs to no segment, where that can be known: the checkpoint lists all of them, and the journal behind it makes none.
+// Producer snapshots stay where a clean stop made them.
+func (v *verifier) unlisted(p *place, kind segment.Kind, base int64) bool {
+	return p.state != nil && !v.mayHaveGrown(p) && p.listed(base) < 0 && kind != segment.Snapshot
 }
 
 // companions reports small files that a partition of the checkpoint always has and that are not there. No record depends on them.
@@ -97,6 +110,9 @@ func (v *verifier) sums(p *place) error {
 		v.report(f)
 	}
 	entries := sums.Entries()
+	if v.foreign(p, entries) {
+		return nil
+	}
 	if v.mayHaveGrown(p) { // a roll and a boot write the epochs again; the checkpoint after it sums them
 		entries = slices.DeleteFunc(slices.Clone(entries), func(s segment.Sum) bool { return s.Kind == segment.EpochFile })
 	}
@@ -116,6 +132,24 @@ func (v *verifier) sums(p *place) error {
 		v.unguarded(p, segment.Live(entries, size))
 	}
 	return nil
+}
+
+// foreign reports a chronik.sums of another partition: what it says of partition.metadata, which never changes, is of another topic id. It says
+// nothing of the files beside it.
+func (v *verifier) foreign(p *place, entries []segment.Sum) bool {
+	ours := segment.EncodeMetadata(p.state.ID)
+	for _, s := range entries {
+		if s.Kind != segment.MetaFile || s.From != 0 || s.To == int64(len(ours)) && s.CRC == crc32.Checksum(ours, castagnoli) {
+			continue
+		}
+		path := filepath.Join(p.dir, segment.SumsFileName)
+		f := Finding{Verdict: wal.Notice, File: v.t.rel(path), Length: v.t.size(path), Record: "file", Reason: string(segment.BadSum), Topic: p.topic,
+			Partition: &p.number, Evidence: "it is of another partition: its sum of partition.metadata is that of another topic id; it guards other files and is never needed to read them"}
+		f.Next = v.t.next(&f, path)
+		v.report(f)
+		return true
+	}
+	return false
 }
 
 // longer reports small files that go on behind what their last sum covers.

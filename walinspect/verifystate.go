@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/partition"
 	"chronik.dev/chronik/broker/recovery"
 	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/wal"
@@ -199,11 +200,10 @@ func (t *Target) fromRaft(r *raftdump.Finding, dir string) Finding {
 // recovery verifies journal, checkpoint and partition logs against each other, as a start of the node would.
 func (v *verifier) recovery() error {
 	t := v.t
-	report, err := recovery.Check(recovery.CheckOptions{FS: t.fs, Dir: t.Root, DirID: t.dirID, Deep: v.level == Deep})
+	report, err := v.check(v.level == Deep)
 	if err != nil {
 		return v.unlessStarted(t.refusal(report, err))
 	}
-
 	v.sum.Floor, v.sum.LastLSN, v.sum.Frames = report.Journal.Floor, report.Journal.Last, report.Frames
 	var found []Finding
 	for i := range report.Findings {
@@ -215,11 +215,8 @@ func (v *verifier) recovery() error {
 		}
 		found = append(found, f)
 	}
-	v.grown = map[string]bool{}
 	for i := range report.Partitions {
-		p := &report.Partitions[i]
-		v.grown[p.Name()] = p.Replayed > 0
-		found = append(found, t.fromRecovery(p)...)
+		found = append(found, t.fromRecovery(&report.Partitions[i])...)
 	}
 	for _, m := range report.Moved {
 		f := t.unknownFile(filepath.Join(t.Root, m.From))
@@ -232,6 +229,32 @@ func (v *verifier) recovery() error {
 	v.copies("checkpoint", report.Checkpoint.Copies)
 	v.older("manifest", report.Journal.Manifest)
 	return nil
+}
+
+// check asks recovery what a start would do, and learns what the partition logs must hold.
+func (v *verifier) check(deep bool) (*recovery.Report, error) {
+	t := v.t
+	grown, files, cleaned := map[string]bool{}, map[string]*partition.State{}, map[string][]int64{}
+	report, err := recovery.Check(recovery.CheckOptions{
+		FS: t.fs, Dir: t.Root, DirID: t.dirID, Deep: deep, Partition: func(o recovery.Outcome) {
+			files[o.Files.Dir], cleaned[o.Files.Dir] = &o.Files, o.Replaced
+		},
+	})
+	if err != nil {
+		return report, err
+	}
+	for i := range report.Partitions {
+		grown[report.Partitions[i].Name()] = report.Partitions[i].Replayed > 0
+	}
+	v.grown, v.files, v.cleaned = grown, files, cleaned
+	return report, nil
+}
+
+// judgeFiles is check for a target that is a part of a data directory. Where the journal cannot be read, the checkpoint alone must do.
+func (v *verifier) judgeFiles() {
+	if v.t.Root != "" && !v.t.Kafka && v.level != Fast {
+		_, _ = v.check(false) // findings of other parts are theirs
+	}
 }
 
 // refusal is why a node would not start: what the journal's reader had found by then, which names the place, else the error as a whole.

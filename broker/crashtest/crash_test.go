@@ -56,6 +56,17 @@ func init() {
 func TestCrash(t *testing.T) {
 	var c counts
 	begin := time.Now()
+	eachSeed(t, "TestCrash", func(seed uint64) (*world, error) { return run(draw(seed), &c, steps, lives, *flagRate) })
+	t.Logf("%s; %.0f states/s", &c, float64(c.states.Load())/time.Since(begin).Seconds())
+	if n := c.states.Load(); n < *flagFloor {
+		t.Errorf("%d crash states, the floor is %d", n, *flagFloor)
+	}
+}
+
+// eachSeed runs seeds on all processors, as many as the flags say, until one fails.
+func eachSeed(t *testing.T, test string, run func(seed uint64) (*world, error)) {
+	t.Helper()
+	begin := time.Now()
 	next := atomic.Uint64{}
 	next.Store(*flagFrom)
 	var group sync.WaitGroup
@@ -66,18 +77,14 @@ func TestCrash(t *testing.T) {
 				if *flagFor > 0 && time.Since(begin) > *flagFor || *flagFor == 0 && seed >= *flagFrom+uint64(*flagSeeds) {
 					return
 				}
-				if w, err := run(draw(seed), &c, steps, lives, *flagRate); err != nil {
-					t.Errorf("seed %d: %v\nagain: go test ./broker/crashtest -run TestCrash -crash.from=%d -crash.seeds=1 -count=20", seed, err, seed)
+				if w, err := run(seed); err != nil {
+					t.Errorf("seed %d: %v\nagain: go test ./broker/crashtest -run '%s$' -crash.from=%d -crash.seeds=1 -count=20", seed, err, test, seed)
 					w.keep(t)
 				}
 			}
 		})
 	}
 	group.Wait()
-	t.Logf("%s; %.0f states/s", &c, float64(c.states.Load())/time.Since(begin).Seconds())
-	if n := c.states.Load(); n < *flagFloor {
-		t.Errorf("%d crash states, the floor is %d", n, *flagFloor)
-	}
 }
 
 // keep writes the disk of the first failure to -crash.keep.

@@ -28,6 +28,10 @@ func counted(disk *vfs.Mem) (map[string]int64, error) {
 func compareCounts(n *node, got map[[16]byte]*seen, rows map[string]int64) error {
 	served := map[string]int64{}
 	for _, l := range n.logs {
+		if compacts(l.Identity().Topic) { // the cleaner of a boot may take more
+			delete(rows, l.Name())
+			continue
+		}
 		s := got[l.Identity().ID]
 		for at := range s.records {
 			if at >= s.start {

@@ -41,14 +41,20 @@ type world struct {
 
 	disk   *vfs.Mem
 	worker *worker
-	failed *vfs.Mem // the disk of the first failure
+	images *examiner // judges the crash points instead of boots; nil: boots do
+	failed *vfs.Mem  // the disk of the first failure
 	where  string
 }
 
 // run lives one seed. The error says what was lost, invented or not idempotent.
 func run(s setup, c *counts, steps, lives, density int) (*world, error) {
-	w := &world{setup: s, counts: c, density: density, rng: rand.New(rand.NewPCG(s.seed, 21)), disk: vfs.NewMem(s.seed)}
-	w.worker = &worker{rng: rand.New(rand.NewPCG(s.seed, 22)), model: newModel(), raft: &raftModel{settled: founded()}}
+	return runWith(s, c, steps, lives, density, nil)
+}
+
+// runWith is run with another judge of crash points.
+func runWith(s setup, c *counts, steps, lives, density int, images *examiner) (*world, error) {
+	w := &world{images: images, setup: s, counts: c, density: density, rng: rand.New(rand.NewPCG(s.seed, 21)), disk: vfs.NewMem(s.seed)}
+	w.worker = &worker{rng: rand.New(rand.NewPCG(s.seed, 22)), model: newModel(), raft: &raftModel{settled: founded()}, uncleaned: images != nil}
 	c.seeds.Add(1)
 	for range lives {
 		if err := w.live(steps); err != nil {
@@ -193,6 +199,12 @@ func (w *world) topics() map[[16]byte]string {
 func (w *world) crashPoint(op vfs.Op) {
 	rng := w.draw(op)
 	if rng == nil {
+		return
+	}
+	if w.images != nil {
+		if err := w.images.point(w, op, rng); err != nil {
+			w.worker.model.fail(err)
+		}
 		return
 	}
 	j := &judge{world: w, rng: rng, topics: w.topics(), at: op.String()}

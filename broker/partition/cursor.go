@@ -28,6 +28,7 @@ type cursor struct {
 	pos     int64    // model size of the file, with what is pending
 	disk    int64    // size on disk
 	writing bool     // past the first difference
+	cutOff  bool     // the file held more than the model
 	seg     *segment.Segment
 	pending []byte // batches not yet compared or written
 }
@@ -183,7 +184,7 @@ func (c *cursor) cut(kind FindingKind, worthless bool, why string) error {
 	if err := truncateFile(c.r.env.FS, c.path(), c.done()); err != nil {
 		return fmt.Errorf("replay %s: %w", c.r.st.Dir, err)
 	}
-	c.disk = c.done()
+	c.disk, c.cutOff = c.done(), true
 	return nil
 }
 
@@ -232,9 +233,16 @@ func (c *cursor) finish(seal bool) error {
 		return err
 	}
 	var err error
-	if seal && c.seg != nil {
+	switch {
+	case c.seg == nil:
+	case seal:
 		err = errors.Join(c.seg.Seal(), c.seg.Close())
 		c.seg = nil
+	case c.cutOff || c.r.grown:
+		// The indexes may hold more than the file, after this cut or one before that lost its power; on a full disk the next append sees to it.
+		if err = c.seg.TruncateSize(c.pos); vfs.NoRoom(err) {
+			err = nil
+		}
 	}
 	if c.file != nil {
 		err = errors.Join(err, c.file.Close())

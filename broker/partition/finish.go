@@ -133,7 +133,7 @@ func (r *Replay) removeUnlisted() error {
 				return err
 			}
 		}
-		if r.opt.ReadOnly || base == r.st.End && kind != segment.Log && r.whole(kind, name) { // a clean stop leaves a producer snapshot at the end
+		if r.opt.ReadOnly || base == r.st.End && kind == segment.Snapshot && r.whole(name) { // a clean stop leaves it at the end
 			continue
 		}
 		if err := r.env.FS.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -143,12 +143,9 @@ func (r *Replay) removeUnlisted() error {
 	return nil
 }
 
-// whole says whether a file that a stop may have left at the log's end is good: one that was interrupted before a power loss may be empty, and
-// nothing would write it again once the log goes on.
-func (r *Replay) whole(kind segment.Kind, name string) bool {
-	if kind != segment.Snapshot {
-		return true
-	}
+// whole says whether a producer snapshot that a stop may have left at the log's end is good: one that was interrupted before a power loss may be
+// empty, and nothing would write it again once the log goes on.
+func (r *Replay) whole(name string) bool {
 	b, err := vfs.ReadFile(r.env.FS, name, maxSmallFile)
 	if err == nil {
 		_, err = segment.DecodeSnapshot(b)

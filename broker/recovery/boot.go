@@ -262,6 +262,9 @@ type Outcome struct {
 	Status        Status
 	Reason        string // why it is stopped or uncertain
 	Truncated     bool   // the journal cuts it: what is in the files past Files may be of before the cut
+	// Replaced are base offsets of segments that the cleaner rewrote behind the checkpoint: the .log is as before or after it, and what
+	// belongs to it (indexes, sums) as either, or half made.
+	Replaced []int64
 }
 
 // Check comes to the verdicts that Boot would come to, and changes nothing. Memory is bounded.

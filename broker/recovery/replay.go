@@ -225,6 +225,19 @@ func (s *scan) consume(p *part, below wal.LSN, now int64) error {
 	return nil
 }
 
+// unknown judges lost frames of a partition that nothing names: it was created just before the end of the journal.
+func (p *part) unknown() {
+	const text = "frames of a partition that neither checkpoint, metadata nor a directory knows"
+	if slices.ContainsFunc(p.lost, func(l loss) bool { return l.verdict != wal.Undecided }) {
+		p.stop = errors.New(text)
+		return
+	}
+	for _, l := range p.lost {
+		p.unsure = text
+		p.giveUp(l.Type, l.First, l.Last, l.Last-l.First+1)
+	}
+}
+
 // settle ends a partition's replay and comes to its verdict.
 func (s *scan) settle(p *part) error {
 	if p.st.Held != 0 {
@@ -238,9 +251,7 @@ func (s *scan) settle(p *part) error {
 		return err
 	}
 	if p.replay == nil {
-		if len(p.lost) > 0 {
-			p.stop = errors.New("frames of a partition that neither checkpoint, metadata nor a directory knows")
-		}
+		p.unknown()
 		return nil
 	}
 	if err := s.consume(p, ^wal.LSN(0), s.ck.Time); err != nil || p.stop != nil {

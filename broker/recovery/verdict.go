@@ -108,13 +108,16 @@ func (s *scan) conclude() error {
 // result is the partition's Outcome. Closed files may be as the cleaner left them: their sizes are those that the replay found.
 func (p *part) result(r *PartitionReport) Outcome {
 	o := Outcome{Files: p.files, LogStart: r.LogStart, End: r.End, Status: r.Status, Reason: r.Reason, Truncated: len(p.cuts) > 0}
+	for _, c := range p.changed {
+		o.Replaced = append(o.Replaced, c.Base)
+	}
 	if p.replay == nil {
 		o.Files = p.st
 		return o
 	}
 	for _, g := range p.replay.State().Segments {
 		i := slices.IndexFunc(o.Files.Segments, func(f partition.SegmentState) bool { return f.Base == g.Base })
-		if i >= 0 && i < len(o.Files.Segments)-1 {
+		if i >= 0 && (i < len(o.Files.Segments)-1 || slices.Contains(o.Replaced, g.Base)) { // the cleaner takes only what a checkpoint holds whole
 			o.Files.Segments[i].Size = g.Size
 		}
 	}

@@ -86,6 +86,9 @@ func (c *indexCheck) batch(pos int64, h *batch.Header, implied []byte) {
 
 // end takes the end of the log at size.
 func (c *indexCheck) end(size int64) {
+	if c.v.o.Grown && c.v.o.Exact && !c.v.damaged {
+		return // every entry of these batches was there; behind them is whatever an interrupted write left
+	}
 	zeros := false
 	for ; c.cur != nil && !c.failed; c.advance() {
 		e := decodeEntry(c.cur, c.v.base)
@@ -97,13 +100,13 @@ func (c *indexCheck) end(size int64) {
 		if e.Position < c.skipTo && c.v.damaged && !zeros {
 			continue
 		}
-		if c.v.o.Grown && int64(e.Position) >= size {
-			return
+		if c.v.o.Grown && (int64(e.Position) >= size || e.Position == 0 && e.Offset == c.v.base) {
+			return // newer, or zeros where a newer one was not written
 		}
 		c.bad("position %d, but no batch is left before the end at %d", e.Position, size)
 		c.failed = true
 	}
-	if tail := c.size % IndexEntrySize; tail != 0 && !c.failed {
+	if tail := c.size % IndexEntrySize; tail != 0 && !c.failed && !c.v.o.Grown {
 		c.bad("%d bytes after the last entry", tail)
 	}
 }
@@ -189,9 +192,10 @@ func (c *timeCheck) batch(h *batch.Header, implied []byte) {
 	}
 }
 
-// room says that an entry is one of the zeros of a preallocated file: only a file's single entry can be zero and mean it.
+// room says that an entry is one of the zeros of a preallocated file, or of one that grew and was not written: only a file's single entry can be
+// zero and mean it.
 func (c *timeCheck) room(e TimeEntry) bool {
-	return e.Timestamp == 0 && e.Offset == c.v.base && !c.v.o.Exact && (c.at > 0 || c.size > TimeEntrySize && c.newest != 0)
+	return e.Timestamp == 0 && e.Offset == c.v.base && !c.v.o.Exact && (c.at > 0 || (c.size > TimeEntrySize || c.v.o.Grown) && c.newest != 0)
 }
 
 // end takes the entry that Seal adds, if the batches imply one.
@@ -205,6 +209,9 @@ func (c *timeCheck) end(implied []byte) {
 			c.bad("the entry that closes the segment is missing: time %d at offset %d", e.Timestamp, e.Offset)
 		}
 	}
+	if c.v.o.Grown && c.v.o.Exact && !c.v.damaged {
+		return // as above
+	}
 	for ; c.cur != nil && !c.failed; c.advance() {
 		e := decodeTime(c.cur, c.v.base)
 		if c.room(e) {
@@ -214,13 +221,13 @@ func (c *timeCheck) end(implied []byte) {
 		if c.v.damaged {
 			continue
 		}
-		if c.v.o.Grown && e.Offset >= c.v.sum.NextOffset {
-			return
+		if c.v.o.Grown && (e.Offset >= c.v.sum.NextOffset || e.Timestamp == 0 && e.Offset == c.v.base) {
+			return // newer, or zeros where a newer one was not written
 		}
 		c.bad("time %d at offset %d, behind the last batch", e.Timestamp, e.Offset)
 		c.failed = true
 	}
-	if tail := c.size % TimeEntrySize; tail != 0 && !c.failed {
+	if tail := c.size % TimeEntrySize; tail != 0 && !c.failed && !c.v.o.Grown {
 		c.bad("%d bytes after the last entry", tail)
 	}
 }

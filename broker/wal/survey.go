@@ -70,6 +70,15 @@ func (in *inspector) survey() ([]*candidate, error) {
 	return in.live(files), nil
 }
 
+// winner names the copy that a state file was read from.
+func winner(f *statefile.File) string {
+	copies := f.Copies()
+	if copies[0].State != statefile.OK || copies[0].Seq != f.Seq() {
+		return copies[1].Name
+	}
+	return copies[0].Name
+}
+
 // loadManifest reads the manifest and reports what is wrong with it.
 func (in *inspector) loadManifest() {
 	m, f, err := loadManifest(&in.o)
@@ -92,7 +101,7 @@ func (in *inspector) loadManifest() {
 	case f != nil:
 		in.inv.Manifest = f.Copies()
 		if err != nil {
-			in.find(Finding{File: base + ".0", Record: "manifest", Verdict: Corrupt, Reason: ReasonManifest, Evidence: err.Error()})
+			in.find(Finding{File: winner(f), Record: "manifest", Verdict: Corrupt, Reason: ReasonManifest, Evidence: err.Error()})
 		}
 	case errors.As(err, &bad):
 		in.inv.Manifest = bad.Copies
