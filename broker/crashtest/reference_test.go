@@ -10,12 +10,14 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 	"chronik.dev/chronik/walinspect"
@@ -188,7 +190,7 @@ func (r *reference) each(t *testing.T, list func(yield func(damage) bool), judge
 				if why != "" && bad.Add(1) <= 20 {
 					t.Errorf("%s %s: %s", d.name, d.text, why)
 				}
-				if d.data == nil {
+				if _, ours := r.data[d.name]; d.data == nil || !ours {
 					disk = r.disk.Kill()
 				} else if err := disk.SetBytes(d.name, r.data[d.name]); err != nil {
 					t.Error(err)
@@ -210,6 +212,9 @@ func (r *reference) each(t *testing.T, list func(yield func(damage) bool), judge
 func (r *reference) put(disk *vfs.Mem, d *damage) error {
 	if d.data == nil {
 		return disk.Remove(d.name)
+	}
+	if _, ours := r.data[d.name]; !ours {
+		return vfs.WriteFile(disk, d.name, d.data)
 	}
 	return disk.SetBytes(d.name, d.data)
 }
@@ -315,6 +320,43 @@ func (r *reference) whole(name string, yield func(damage) bool) bool {
 	return true
 }
 
+// twins yields copies of a file under other names that its kind can have: the next numbers, the last one, other directories, the other small states.
+func (r *reference) twins(name string, yield func(damage) bool) bool {
+	dir, file := filepath.Split(name)
+	names := map[string]bool{}
+	if number := leading.FindString(file); number != "" && !strings.Contains(name, datadir.QuarantineDir) {
+		n, _ := strconv.ParseUint(number, 10, 64)
+		for _, m := range []uint64{n - 1, n + 1, n + 2, n + 1000, 0} {
+			if m < 1<<62 {
+				names[dir+fmt.Sprintf("%020d", m)+file[len(number):]] = true
+			}
+		}
+	}
+	if strings.HasSuffix(name, ".wal") {
+		names[dir+"spare-0123456789abcdef.wal"] = true
+	}
+	for _, other := range r.files {
+		elsewhere, theirs := filepath.Split(other)
+		_, state := statefile.Base(file)
+		_, both := statefile.Base(theirs)
+		if state && both && theirs != file || theirs == file && elsewhere != dir || // over the file of another
+			strings.Contains(dir, "/topics/") && strings.Contains(elsewhere, "/topics/") && filepath.Ext(theirs) == filepath.Ext(file) {
+			names[elsewhere+file], names[other] = true, true
+		}
+	}
+	for to := range names {
+		if was, there := r.data[to]; to == name || slack(to) || there && bytes.Equal(was, r.data[name]) {
+			continue
+		}
+		if !yield(damage{to, -1, "a copy of " + strings.TrimPrefix(name, root+"/"), append([]byte{}, r.data[name]...)}) {
+			return false
+		}
+	}
+	return true
+}
+
+var leading = regexp.MustCompile("^[0-9]{20}")
+
 // TestReferenceSectorsAndFiles damages whole sectors and whole files: it is reported, or a node boots and serves the same records.
 func TestReferenceSectorsAndFiles(t *testing.T) {
 	r := newReference(t)
@@ -322,19 +364,22 @@ func TestReferenceSectorsAndFiles(t *testing.T) {
 	rng := rand.New(rand.NewPCG(*flagFrom, 51))
 	r.each(t, func(yield func(damage) bool) {
 		sample := func(d damage) bool {
-			if !*flagExhaustive && d.data != nil && !strings.HasPrefix(d.text, "replaced") && rng.IntN(25) != 0 {
+			if !*flagExhaustive && d.data != nil && !strings.HasPrefix(d.text, "replaced") && rng.IntN(25) != 0 && (!strings.HasPrefix(d.text, "a copy") || rng.IntN(4) != 0) {
 				return true
 			}
 			return yield(d)
 		}
 		for _, name := range r.files {
-			if !slack(name) && (!r.sectors(name, sample) || !r.whole(name, sample)) {
+			if !slack(name) && (!r.sectors(name, sample) || !r.whole(name, sample) || !r.twins(name, sample)) {
 				return
 			}
 		}
 	}, func(disk *vfs.Mem, d *damage) string {
 		found, err := verify(disk, root)
 		if err == nil && len(found) > 0 {
+			if strings.HasPrefix(d.text, "a copy of ") && about(found, d.name, -1) == nil {
+				return "the findings do not name the copy: " + brief(found)
+			}
 			return ""
 		}
 		if err != nil && !errors.Is(err, walinspect.ErrUnknown) {
