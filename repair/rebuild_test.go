@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/recovery"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 )
@@ -265,5 +266,39 @@ func TestRebuildCheckpoint(t *testing.T) {
 	}
 	if visible*20 > logs {
 		t.Fatalf("in %d of %d logs deleted records are visible again", visible, logs)
+	}
+}
+
+// TestRolledBackCheckpoint: both copies of the checkpoint are put back from before the journal was freed. A node that believed them would cut off the
+// partition files what only the newer one knew. It refuses, and a plan makes the checkpoint anew with every record.
+func TestRolledBackCheckpoint(t *testing.T) {
+	n := startNode(t, vfs.NewMem(1))
+	n.create("t", 1)
+	n.produce("t", 0, 5, "v")
+	n.stop()
+	names := []string{root + "/wal/checkpoint.0", root + "/wal/checkpoint.1"}
+	var old [][]byte
+	for _, name := range names {
+		b, err := n.fs.Bytes(name)
+		must(t, err)
+		old = append(old, slices.Clone(b))
+	}
+	n = startNode(t, n.fs)
+	n.produce("t", 0, 70, "w")
+	n.create("u", 1)
+	n.produce("u", 0, 3, "u")
+	n.stop()
+	n = startNode(t, n.fs)
+	n.produce("t", 0, 3, "x")
+	all, other := n.read("t", 0), n.read("u", 0)
+	m := n.kill()
+	for i, name := range names {
+		must(t, m.SetBytes(name, old[i]))
+	}
+	_, err := recovery.Check(recovery.CheckOptions{FS: m, Dir: root})
+	wantIs(t, err, recovery.ErrNoCheckpoint, "put back from before")
+	p, n := repaired(t, m, Mend)
+	if len(p.Loss) > 0 || !slices.Equal(n.read("t", 0), all) || !slices.Equal(n.read("u", 0), other) {
+		t.Fatalf("%d of %d and %d of %d records: %+v", len(n.read("t", 0)), len(all), len(n.read("u", 0)), len(other), p.Loss)
 	}
 }

@@ -99,7 +99,7 @@ var causes = []cause{
 		repairPlan},
 	{"checkpoint-lost", func(f *Finding) bool {
 		return grave(f) && isCopy(f, datadir.CheckpointBase) && f.Record == "checkpoint"
-	}, "Neither copy of the checkpoint can be used, and a founded node never starts without: it can be made anew from partition logs and journal.", repairPlan},
+	}, "No copy of the checkpoint can be used, and a founded node never starts without: it can be made anew from partition logs and journal.", repairPlan},
 	{"journal-unusable", func(f *Finding) bool { return grave(f) && f.File == datadir.WalDir },
 		"Journal and checkpoint cannot be judged together.", "chronik wal verify {DIR}/wal"},
 	{"manifest-lost", func(f *Finding) bool {

@@ -62,6 +62,9 @@ var rules = []Rule{
 	{"copies-equal", "both copies of small state carry the same sequence number", func(f *Finding) bool {
 		return f.Reason == olderCopy || f.Reason == string(statefile.ReasonContradicted)
 	}},
+	{"checkpoint-journal", "the checkpoint includes every LSN that the journal gave back", func(f *Finding) bool {
+		return f.Record == "checkpoint" && strings.Contains(f.Evidence, "the journal gave back")
+	}},
 	{"checkpoint-there", "a founded directory has a journal and a checkpoint", func(f *Finding) bool {
 		return f.Record == "checkpoint" || f.Record == "journal and checkpoint"
 	}},

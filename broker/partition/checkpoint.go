@@ -34,7 +34,7 @@ func (l *Log) Checkpoint(idle wal.LSN) (st State, ok bool, err error) {
 		return l.unchanged()
 	}
 	st = State{
-		Identity: l.id, Dir: l.name, LSN: l.durableLSN, LogStart: l.logStart, End: l.synced, HighWatermark: l.highWatermark,
+		Identity: l.id, Dir: l.name, LSN: max(l.durableLSN, l.last.LSN), LogStart: l.logStart, End: l.synced, HighWatermark: l.highWatermark,
 		Epoch: l.epoch, Epochs: l.epochsBelow(l.synced),
 	}
 	if l.enqueued == l.syncedLSN {

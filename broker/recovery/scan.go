@@ -157,6 +157,9 @@ func (s *scan) survey() error {
 		return err
 	}
 	s.inv = inv
+	if inv.Freed > s.ck.LSN && !s.rebuild {
+		return s.rolledBack()
+	}
 	info := &s.report.Journal
 	*info = JournalInfo{
 		Segments: len(inv.Segments), Spares: len(inv.Spares), First: inv.First, Last: inv.Last, Floor: inv.Floor, Highest: inv.Highest,
@@ -175,6 +178,16 @@ func (s *scan) survey() error {
 		slices.SortFunc(p.lost, func(a, b loss) int { return cmp.Compare(a.LSN, b.LSN) })
 	}
 	return nil
+}
+
+// rolledBack deals with a checkpoint that is older than the one for which the journal was freed: between the two nothing is known of the partition files.
+func (s *scan) rolledBack() error {
+	if s.release {
+		s.rebuild, s.ck, s.parts, s.blind, s.report.Findings = true, &partition.Checkpoint{}, map[key]*part{}, nil, []JournalFinding{}
+		return s.survey()
+	}
+	return fmt.Errorf("recover %s: %w: it ends at LSN %d, and the journal gave back frames up to LSN %d, which a newer one included: both copies were put back from "+
+		"before; restore the newest, or run chronik repair plan --dir %s", s.dir, ErrNoCheckpoint, s.ck.LSN, s.inv.Freed, s.dir)
 }
 
 // stale says whether a frame is included in the checkpoint.

@@ -150,7 +150,7 @@ func (in *inspector) header(c *candidate) (uint32, error) {
 	in.seenLSN(h.FirstLSN - 1)
 	it := in.sc.group(*h, 0)
 	if in.inv.First == 0 {
-		in.inv.First = h.FirstLSN
+		in.inv.First, in.inv.Freed = h.FirstLSN, LSN(h.Note[noteLastLSN])
 		in.last = h.FirstLSN - 1
 		in.sumKnown = false
 	}

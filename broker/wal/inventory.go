@@ -194,6 +194,7 @@ type Inventory struct {
 	Findings []Finding
 	Floor    LSN    // everything up to it was promised durable
 	First    LSN    // first LSN that is live
+	Freed    LSN    // last LSN that FreeBelow gave back, as the first segment's header says; 0: none, or not known
 	Last     LSN    // last LSN that is part of the log: intact, or lost to damage that is reported
 	Highest  LSN    // highest LSN seen, valid or not; Resume continues above it
 	Tail     *Group // accepted group past the floor, its own copy; nil if there is none
