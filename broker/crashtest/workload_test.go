@@ -355,11 +355,10 @@ func (w *worker) truncate(c *client) error {
 	if err != nil || len(s.batches) == 0 {
 		return err
 	}
-	back := 4
-	if compacts(c.h.id.Topic) {
-		back = 12 // into what was cleaned
+	if compacts(c.h.id.Topic) && !*flagCutCompacted {
+		return nil
 	}
-	r := s.batches[len(s.batches)-1-w.rng.IntN(min(back, len(s.batches)))]
+	r := s.batches[len(s.batches)-1-w.rng.IntN(min(4, len(s.batches)))]
 	if r.base < s.start {
 		return nil
 	}
