@@ -96,9 +96,6 @@ func (h *history) differs(s state, got *seen) string {
 
 // compact runs the cleaner while appends are in flight.
 func (w *worker) compact(c *client) error {
-	if w.uncleaned {
-		return nil
-	}
 	before := c.log.Size()
 	err := c.log.Compact(w.node.now())
 	if c.log.Size() < before {

@@ -29,9 +29,6 @@ import (
 // Not among the damages are sectors that a device put back to what they were before a sync that it answered, and zeros where the file never had
 // anything else: no reader can tell these from an interrupted write. docs/format/wal.md says so.
 
-// The cleaner is left out: `wal verify` still calls corrupt what a power loss between it and a truncation can leave of a compacted partition
-// (CHANGELOG, Known).
-
 // class is what was done to an image beside the power loss.
 type class int
 

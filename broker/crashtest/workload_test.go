@@ -30,9 +30,6 @@ type worker struct {
 	// full says that the disk is or was full in this life: requests may be refused, and the life may end with any error.
 	full atomic.Bool
 
-	// uncleaned leaves the cleaner out.
-	uncleaned bool
-
 	open     []*client
 	retained int64  // times that retention moved a log start
 	cleaned  int64  // times that the cleaner made a log smaller, at least

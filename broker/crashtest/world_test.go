@@ -54,7 +54,7 @@ func run(s setup, c *counts, steps, lives, density int) (*world, error) {
 // runWith is run with another judge of crash points.
 func runWith(s setup, c *counts, steps, lives, density int, images *examiner) (*world, error) {
 	w := &world{images: images, setup: s, counts: c, density: density, rng: rand.New(rand.NewPCG(s.seed, 21)), disk: vfs.NewMem(s.seed)}
-	w.worker = &worker{rng: rand.New(rand.NewPCG(s.seed, 22)), model: newModel(), raft: &raftModel{settled: founded()}, uncleaned: images != nil}
+	w.worker = &worker{rng: rand.New(rand.NewPCG(s.seed, 22)), model: newModel(), raft: &raftModel{settled: founded()}}
 	c.seeds.Add(1)
 	for range lives {
 		if err := w.live(steps); err != nil {
