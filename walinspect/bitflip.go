@@ -4,13 +4,17 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/bits"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"chronik.dev/chronik/broker/batch"
+	"chronik.dev/chronik/broker/raftlog"
 	"chronik.dev/chronik/broker/segment"
+	"chronik.dev/chronik/broker/statefile"
+	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 )
 
@@ -53,8 +57,8 @@ func flipped(n int, syndrome uint32) (at, bit int, ok bool) {
 	return 0, 0, false
 }
 
-// bitflip looks for the single bit that explains a finding: in a sector of a journal or Raft log, or in a batch of a partition log. Nil: none does, or
-// several bytes are damaged, or no CRC covers them.
+// bitflip looks for the single bit that explains a finding: in a sector of a journal or Raft log, in a batch of a partition log, in a small file with
+// checksums of its own, or in what chronik.sums covers. Nil: none does, or several bytes are damaged, or no CRC covers them.
 func (t *Target) bitflip(f *Finding) *Bit {
 	path := f.File
 	if t.Root != "" {
@@ -68,7 +72,92 @@ func (t *Target) bitflip(f *Finding) *Bit {
 	case strings.HasSuffix(path, segment.Log.Name(0)[20:]) && f.Reason == string(segment.BadBatch) && f.Length <= maxBitflip:
 		return t.batchBit(path, f.Offset, f.Length)
 	}
-	return nil
+	if bit := t.guardedBit(path, f.Offset); bit != nil {
+		return bit
+	}
+	return t.summedBit(path, f.Offset, f.Length)
+}
+
+// guardedBit searches a small file that has checksums of its own: a state file, a Raft snapshot, a producer snapshot, an entry of chronik.sums.
+func (t *Target) guardedBit(path string, offset int64) *Bit {
+	data, err := vfs.ReadFile(t.fs, path, maxBitflip)
+	if err != nil {
+		return nil
+	}
+	var guards [][3]int
+	var order binary.ByteOrder = binary.LittleEndian
+	kind, _, ours := segment.ParseName(filepath.Base(path))
+	switch ext := filepath.Ext(path); {
+	case ours && kind == segment.Snapshot:
+		guards, order = segment.SnapshotGuards(data), binary.BigEndian
+	case filepath.Base(path) == segment.SumsFileName:
+		guards, order = segment.SumGuards(data, offset), binary.BigEndian
+	case ext == ".snap":
+		guards = raftlog.SnapGuards(data)
+	case ext == ".0" || ext == ".1":
+		guards = statefile.Guards(data)
+	}
+	var found *Bit
+	for _, g := range guards {
+		syndrome := crc32.Checksum(data[g[0]:g[1]], castagnoli) ^ order.Uint32(data[g[2]:])
+		if syndrome == 0 {
+			continue
+		}
+		n := g[1] - g[0]
+		at, bit, ok := flipped(n, syndrome)
+		if !ok || found != nil {
+			return nil
+		}
+		switch {
+		case at < n:
+			at += g[0]
+		case order == binary.BigEndian:
+			at = g[2] + 3 - (at - n)
+		default:
+			at = g[2] + at - n
+		}
+		found = &Bit{Byte: int64(at), Bit: bit, Read: data[at], Was: data[at] ^ 1<<bit}
+		data[at] = found.Was // a checksum that lies in another one's range was damaged with it
+	}
+	for _, g := range guards {
+		if crc32.Checksum(data[g[0]:g[1]], castagnoli) != order.Uint32(data[g[2]:]) {
+			return nil
+		}
+	}
+	return found
+}
+
+// summedBit searches what chronik.sums covers of a file, where only one sum does not hold.
+func (t *Target) summedBit(path string, offset, length int64) (found *Bit) {
+	kind, base, ours := segment.ParseName(filepath.Base(path))
+	sums, err := segment.OpenSums(t.fs, filepath.Dir(path))
+	if !ours || err != nil {
+		return nil
+	}
+	file, err := t.fs.OpenFile(path, os.O_RDONLY)
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	for _, s := range segment.Live(sums.Entries(), func(segment.Kind, int64) int64 { return math.MaxInt64 }) {
+		if s.Kind != kind || s.Base != base || s.To <= offset || s.From >= offset+length {
+			continue
+		}
+		data := make([]byte, s.To-s.From)
+		if _, err := file.ReadAt(data, s.From); err != nil {
+			return nil
+		}
+		syndrome := crc32.Checksum(data, castagnoli) ^ s.CRC
+		if syndrome == 0 {
+			continue
+		}
+		at, bit, ok := flipped(len(data), syndrome)
+		if !ok || at >= len(data) || found != nil { // the sum itself has a checksum of its own
+			return nil
+		}
+		found = &Bit{Byte: s.From + int64(at), Bit: bit, Read: data[at], Was: data[at] ^ 1<<bit}
+	}
+	return found
 }
 
 // sectorBit searches the sectors of a range; more than one damaged one is more than one bit.

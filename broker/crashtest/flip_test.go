@@ -118,12 +118,13 @@ func (w *world) findings(disk *vfs.Mem) (out []string) {
 	return out
 }
 
-// verify is `wal verify --deep PATH`, without what judges the meaning of Raft's entries.
+// verify is `wal verify --deep --bitflip PATH`, without what judges the meaning of Raft's entries.
 func verify(disk *vfs.Mem, path string) (out []walinspect.Finding, err error) {
 	target, err := walinspect.Open(walinspect.Options{FS: disk, Path: path})
 	if err != nil {
 		return nil, err
 	}
+	target.Bitflip = true
 	_, err = target.Verify(walinspect.Deep, func(f *walinspect.Finding) error {
 		if !slices.Contains(meaningless, raftdump.Rule(f.Reason)) {
 			out = append(out, *f)

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -261,8 +263,34 @@ func TestReferenceFlips(t *testing.T) {
 		case about(found, d.name, d.at) == nil:
 			return fmt.Sprintf("no finding names the file and encloses the byte: %s", brief(found))
 		}
-		return ""
+		return r.bit(found, d)
 	})
+}
+
+// unguarded are the files without a checksum: what must be in them follows from other files, or is zeros.
+var unguarded = []string{".index", ".timeindex", "incidents.jsonl", "reserve"}
+
+// bit says whether --bitflip names the one bit that was flipped, and no other.
+func (r *reference) bit(found []walinspect.Finding, d *damage) string {
+	mask := d.data[d.at] ^ r.data[d.name][d.at]
+	if bits.OnesCount8(mask) != 1 {
+		return ""
+	}
+	named := false
+	for i := range found {
+		b := found[i].Bitflip
+		if b == nil || found[i].File != strings.TrimPrefix(d.name, root+"/") {
+			continue
+		}
+		if b.Byte != d.at || byte(1)<<b.Bit != mask || b.Was != b.Read^mask {
+			return fmt.Sprintf("--bitflip says %v", b)
+		}
+		named = true
+	}
+	if !named && !slices.ContainsFunc(unguarded, func(end string) bool { return strings.HasSuffix(d.name, end) }) {
+		return "--bitflip does not name the bit"
+	}
+	return ""
 }
 
 func brief(found []walinspect.Finding) string {

@@ -98,6 +98,14 @@ func encodeSnap(id [16]byte, s snapFile) ([]byte, error) {
 	return le.AppendUint32(b, crc32.Checksum(b, castagnoli)), nil
 }
 
+// SnapGuards are the ranges of a snapshot file that a CRC-32C covers, and where it lies, in little-endian order: from, to, CRC.
+func SnapGuards(data []byte) [][3]int {
+	if len(data) < snapHead+4 {
+		return nil
+	}
+	return [][3]int{{0, snapOffCRC, snapOffCRC}, {0, len(data) - 4, len(data) - 4}}
+}
+
 // ErrVersion says that another release wrote a file.
 var ErrVersion = errors.New("unknown format version")
 

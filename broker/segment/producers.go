@@ -47,6 +47,14 @@ func EncodeSnapshot(entries []ProducerEntry) []byte {
 	return b
 }
 
+// SnapshotGuards are the ranges of a producer snapshot that a CRC-32C covers, and where it lies, in big-endian order: from, to, CRC.
+func SnapshotGuards(data []byte) [][3]int {
+	if len(data) < snapshotHead {
+		return nil
+	}
+	return [][3]int{{6, len(data), 2}}
+}
+
 // DecodeSnapshot decodes a producer snapshot file. Errors are *Error without a file name.
 func DecodeSnapshot(b []byte) ([]ProducerEntry, error) {
 	be := binary.BigEndian

@@ -150,6 +150,16 @@ type Sums struct {
 	faults  []*Error
 }
 
+// SumGuards are the ranges that the entry at a position of chronik.sums covers with its own CRC-32C, and where that lies, in big-endian order:
+// from, to, CRC.
+func SumGuards(data []byte, pos int64) [][3]int {
+	if pos < 0 || pos+SumSize > int64(len(data)) {
+		return nil
+	}
+	at := int(pos)
+	return [][3]int{{at, at + SumSize - 4, at + SumSize - 4}}
+}
+
 // OpenSums reads the chronik.sums of a directory; a missing file is an empty one. Nothing is written.
 func OpenSums(fsys vfs.FS, dir string) (*Sums, error) {
 	s := &Sums{fs: fsys, path: filepath.Join(dir, SumsFileName)}

@@ -58,6 +58,14 @@ func encode(h header, body []byte) []byte {
 	return append(b, body...)
 }
 
+// Guards are the ranges of a copy that a CRC-32C covers, and where it lies, in little-endian order: from, to, CRC.
+func Guards(data []byte) [][3]int {
+	if len(data) < headerSize {
+		return nil
+	}
+	return [][3]int{{0, offHeaderCRC, offHeaderCRC}, {headerSize, len(data), offBodyCRC}}
+}
+
 // decode checks data against the expected kind, version and (unless zero) directory id. The body is part of data.
 func decode(data []byte, want header) (header, []byte, *damage) {
 	var h header

@@ -48,7 +48,7 @@ Exit codes: 0 clean, 3 corrupt, 4 torn tail only, 5 the node is running, 6 I/O e
 	o.flags(cmd)
 	cmd.Flags().BoolVar(&o.fast, "fast", false, "checksums and chains only")
 	cmd.Flags().BoolVar(&o.deep, "deep", false, "decode everything, compare everything")
-	cmd.Flags().BoolVar(&o.bitflip, "bitflip", false, "name the single flipped bit that explains a damaged sector or batch, if one does")
+	cmd.Flags().BoolVar(&o.bitflip, "bitflip", false, "name the single flipped bit that explains a damage, if one does")
 	cmd.MarkFlagsMutuallyExclusive("fast", "deep")
 	a.formatFlag(cmd)
 	return marked(cmd, readOnly)
