@@ -23,6 +23,9 @@ import (
 //
 // `$ chronik serve --data-dir DIR` without an exit code starts the node in the background; the script says `shutdown` or `crash`.
 func TestRunbooks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("many starts of a node, which the race detector makes ten times slower; other scripts start and kill nodes too")
+	}
 	pages, err := filepath.Glob("../../docs/recovery/*.md")
 	if err != nil || len(pages) == 0 {
 		t.Fatal("no pages", err)
