@@ -5,6 +5,7 @@ import time
 
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import KafkaConnectionError
 
 bootstrap, topic, n, half = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 admin = KafkaAdminClient(bootstrap_servers=bootstrap)
@@ -42,7 +43,11 @@ consumer = KafkaConsumer(topic, bootstrap_servers=bootstrap, group_id="python-gr
 seen = set()
 deadline = time.time() + 90
 while len(seen) < n and time.time() < deadline and not failed:
-    for records in consumer.poll(timeout_ms=200).values():
+    try:
+        polled = consumer.poll(timeout_ms=200)
+    except KafkaConnectionError:  # kafka-python 3 lets a refused refresh of its metadata out of poll; it says that it can be retried
+        continue
+    for records in polled.values():
         for r in records:
             seen.add(r.value)
             print(r.value.decode(), flush=True)
