@@ -72,14 +72,14 @@ func (t *Target) bitflip(f *Finding) *Bit {
 	case strings.HasSuffix(path, segment.Log.Name(0)[20:]) && f.Reason == string(segment.BadBatch) && f.Length <= maxBitflip:
 		return t.batchBit(path, f.Offset, f.Length)
 	}
-	if bit := t.guardedBit(path, f.Offset); bit != nil {
+	if bit := t.smallFileBit(path, f.Offset); bit != nil {
 		return bit
 	}
 	return t.summedBit(path, f.Offset, f.Length)
 }
 
-// guardedBit searches a small file that has checksums of its own: a state file, a Raft snapshot, a producer snapshot, an entry of chronik.sums.
-func (t *Target) guardedBit(path string, offset int64) *Bit {
+// smallFileBit searches a small file that has checksums of its own: a state file, a Raft snapshot, a producer snapshot, an entry of chronik.sums.
+func (t *Target) smallFileBit(path string, offset int64) *Bit {
 	data, err := vfs.ReadFile(t.fs, path, maxBitflip)
 	if err != nil {
 		return nil
@@ -97,6 +97,11 @@ func (t *Target) guardedBit(path string, offset int64) *Bit {
 	case ext == ".0" || ext == ".1":
 		guards = statefile.Guards(data)
 	}
+	return guardedBit(data, guards, order)
+}
+
+// guardedBit finds the bit without which every guard (from, to, place of the CRC-32C in this byte order) holds. It changes data.
+func guardedBit(data []byte, guards [][3]int, order binary.ByteOrder) *Bit {
 	var found *Bit
 	for _, g := range guards {
 		syndrome := crc32.Checksum(data[g[0]:g[1]], castagnoli) ^ order.Uint32(data[g[2]:])
@@ -190,14 +195,9 @@ func (t *Target) batchBit(path string, offset, length int64) *Bit {
 	if _, err := file.ReadAt(raw, offset); err != nil || len(raw) <= batch.CRCFrom {
 		return nil
 	}
-	covered := raw[batch.CRCFrom:]
-	syndrome := crc32.Checksum(covered, castagnoli) ^ binary.BigEndian.Uint32(raw[batch.CRCAt:])
-	at, bit, ok := flipped(len(covered), syndrome)
-	if syndrome == 0 || !ok {
-		return nil
+	found := guardedBit(raw, [][3]int{{batch.CRCFrom, len(raw), batch.CRCAt}}, binary.BigEndian)
+	if found != nil {
+		found.Byte += offset
 	}
-	if at += batch.CRCFrom; at >= len(raw) {
-		at = batch.CRCAt + 3 - (at - len(raw)) // stored in big-endian order
-	}
-	return &Bit{Byte: offset + int64(at), Bit: bit, Read: raw[at], Was: raw[at] ^ 1<<bit}
+	return found
 }

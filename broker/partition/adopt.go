@@ -184,9 +184,6 @@ func (f *finder) batch(h *batch.Header) {
 		f.found.Gaps = append(f.found.Gaps, Lost{f.next, h.BaseOffset - 1})
 	}
 	f.next = h.LastOffset() + 1
-	st.Epoch = max(st.Epoch, h.LeaderEpoch)
-	if n := len(st.Epochs); n == 0 || st.Epochs[n-1].Epoch < h.LeaderEpoch {
-		st.Epochs = addEpoch(st.Epochs, h.LeaderEpoch, h.BaseOffset)
-	}
+	st.beginEpoch(h.LeaderEpoch, h.BaseOffset)
 	f.prods.add(h, h.BaseOffset, h.MaxTimestamp, h.LastOffset()+1)
 }

@@ -235,7 +235,7 @@ func (r *Replay) grow(f *wal.Frame, damaged bool) error {
 	case wal.Rolled:
 		return r.rolled(f)
 	}
-	r.beginEpoch(f.Epoch, f.First)
+	r.st.beginEpoch(f.Epoch, f.First)
 	return nil
 }
 
@@ -264,19 +264,12 @@ func (r *Replay) take(raw []byte, h *batch.Header) error {
 			return err
 		}
 	}
-	r.beginEpoch(h.LeaderEpoch, r.st.End)
+	r.st.beginEpoch(h.LeaderEpoch, r.st.End)
 	r.prods.add(h, r.st.End, r.now, h.LastOffset()+1)
 	r.st.End = h.LastOffset() + 1
 	r.st.Segments[len(r.st.Segments)-1].Size = r.cur.pos
 	r.grown = true
 	return nil
-}
-
-func (r *Replay) beginEpoch(epoch int32, start int64) {
-	r.st.Epoch = max(r.st.Epoch, epoch)
-	if n := len(r.st.Epochs); n == 0 || r.st.Epochs[n-1].Epoch < epoch {
-		r.st.Epochs = addEpoch(r.st.Epochs, epoch, start)
-	}
 }
 
 func (r *Replay) rolled(f *wal.Frame) error {

@@ -85,6 +85,14 @@ func EmptyState(id Identity, cfg Config) State {
 // active is the segment that the log writes.
 func (s *State) active() *SegmentState { return &s.Segments[len(s.Segments)-1] }
 
+// beginEpoch takes a leader epoch of which a record or a frame speaks.
+func (s *State) beginEpoch(epoch int32, start int64) {
+	s.Epoch = max(s.Epoch, epoch)
+	if n := len(s.Epochs); n == 0 || s.Epochs[n-1].Epoch < epoch {
+		s.Epochs = addEpoch(s.Epochs, epoch, start)
+	}
+}
+
 // Checkpoint is the body of wal/checkpoint.
 type Checkpoint struct {
 	LSN        wal.LSN // the journal below it is no longer needed by any partition
