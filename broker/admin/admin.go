@@ -20,6 +20,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/recovery"
@@ -39,6 +41,7 @@ const (
 	writeTimeout   = 60 * time.Second
 	idleTimeout    = 2 * time.Minute
 	maxHeaderBytes = 64 << 10
+	maxConnections = 256 // further ones wait to be accepted
 )
 
 // Source is a running node as the admin endpoint sees it. Methods may be called at any time from several goroutines and return copies.
@@ -123,6 +126,9 @@ func New(o Options) *Server {
 		mux.HandleFunc("GET /admin/v1/"+e.kind, func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, e) })
 	}
 	mux.HandleFunc("GET /{$}", s.index)
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index) // heap, goroutine and the other named profiles too
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	s.http = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: headerTimeout,
@@ -184,9 +190,9 @@ func (s *Server) mark(now time.Time, n Source) {
 	s.groupMarks.take(now, counts)
 }
 
-// Serve answers on l until Shutdown and returns nil then.
+// Serve answers on l until Shutdown and returns nil then. It holds at most 256 connections at once.
 func (s *Server) Serve(l net.Listener) error {
-	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(netutil.LimitListener(l, maxConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("admin listener %s failed: %w", l.Addr(), err)
 	}
 	return nil

@@ -256,3 +256,59 @@ func TestReadOnly(t *testing.T) {
 		t.Errorf("POST: %d", resp.StatusCode)
 	}
 }
+
+// TestProfiles: a node that is slow to start can be profiled too.
+func TestProfiles(t *testing.T) {
+	_, get := start(t)
+	for path, want := range map[string]string{"/debug/pprof/": "goroutine", "/debug/pprof/goroutine?debug=1": "broker/admin", "/debug/pprof/heap": ""} {
+		if code, body := get(path); code != 200 || len(body) == 0 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d, %d bytes without %q", path, code, len(body), want)
+		}
+	}
+}
+
+// TestConnectionLimit: whoever holds many connections to the listener takes a bounded number of the process's descriptors, and the next is
+// served as soon as one of them is closed.
+func TestConnectionLimit(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(Options{Process: teller{}})
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
+	ask := func() net.Conn {
+		t.Helper()
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	answered := func(c net.Conn, within time.Duration) bool {
+		_ = c.SetReadDeadline(time.Now().Add(within))
+		n, err := c.Read(make([]byte, 1))
+		return n == 1 && err == nil
+	}
+	var held []net.Conn
+	for range maxConnections {
+		held = append(held, ask())
+	}
+	for i, c := range held {
+		if !answered(c, 20*time.Second) {
+			t.Fatalf("connection %d of %d was not answered", i, maxConnections)
+		}
+	}
+	next := ask()
+	if answered(next, 200*time.Millisecond) {
+		t.Fatalf("connection %d was served beside %d others", maxConnections+1, maxConnections)
+	}
+	_ = held[0].Close()
+	if !answered(next, 20*time.Second) {
+		t.Fatal("no connection was served after one had been closed")
+	}
+}
