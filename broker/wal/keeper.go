@@ -97,6 +97,7 @@ func (l *Log) fillSpare() error {
 	if err != nil {
 		return fmt.Errorf("prepare spare: %w", err)
 	}
+	l.stats.prewritten.Add(1)
 	l.maint.Lock()
 	defer l.maint.Unlock()
 	l.mu.Lock()
@@ -249,6 +250,8 @@ func (l *Log) storeBody(body []byte) error {
 }
 
 // FreeBelow gives up the segments that hold only frames below lsn. Their files are recycled or removed after the manifest without them is durable.
+// As many spares are kept as it gave up, and Options.Spares more: a log that fills five segments from one checkpoint to the next uses the same files
+// again and prewrites none.
 // An error for lack of space or descriptors (vfs.NoRoom) changes nothing that matters: the next call does it.
 func (l *Log) FreeBelow(lsn LSN) error {
 	l.maint.Lock()
@@ -268,33 +271,37 @@ func (l *Log) FreeBelow(lsn LSN) error {
 	}
 	live := l.live[n:]
 	cuts := slices.DeleteFunc(slices.Clone(l.cuts), func(c Cut) bool { return !c.counts(&live[0]) })
-	have := len(l.spares)
+	keep := max(MaxSpares, n+l.o.Spares)
 	if l.ready != nil {
-		have++
+		keep--
 	}
 	var remove []string
-	var recycled []spare
+	spares, recycled := slices.Clone(l.spares), 0
 	for _, s := range l.live[:n] {
-		if s.full && s.bytes == l.o.SegmentSize && l.o.Spares > 0 && have < MaxSpares {
-			have++
-			recycled = append(recycled, spare{file: s.file, generation: s.generation, blocks: uint32(s.bytes / BlockSize)})
+		if s.full && s.bytes == l.o.SegmentSize && l.o.Spares > 0 && len(spares) < keep {
+			recycled++
+			spares = append(spares, spare{file: s.file, generation: s.generation, blocks: uint32(s.bytes / BlockSize)})
 		} else {
 			remove = append(remove, s.file)
 		}
 	}
-	body := l.manifestOf(live, cuts, append(slices.Clone(l.spares), recycled...))
+	for len(spares) > keep {
+		remove = append(remove, spares[len(spares)-1].file)
+		spares = spares[:len(spares)-1]
+	}
+	body := l.manifestOf(live, cuts, spares)
 	l.mu.Unlock()
 	if err := l.storeBody(body); err != nil {
 		return err // nothing has changed
 	}
 	l.mu.Lock()
-	l.live, l.cuts, l.spares = slices.Clone(l.live[n:]), cuts, append(l.spares, recycled...) // live may have grown at its end meanwhile
+	l.live, l.cuts, l.spares = slices.Clone(l.live[n:]), cuts, spares // live may have grown at its end meanwhile
 	l.account()
 	l.madeRoom()
 	l.mu.Unlock()
-	l.stats.recycled.Add(uint64(len(recycled)))
+	l.stats.recycled.Add(uint64(recycled))
 	err := l.removeFiles(remove)
-	if len(recycled) > 0 {
+	if recycled > 0 {
 		l.kick()
 	}
 	return err

@@ -275,8 +275,9 @@ func (l *Log) Close() error {
 
 // Stats counts since the log was opened.
 type Stats struct {
-	Groups, Frames, Bytes, Syncs, Markers, Rolls, Recycled uint64  // Bytes are those of the blocks written
-	Sync, Queue                                            Latency // of a write and its sync; of the oldest frames of a group, until their write begins
+	Groups, Frames, Bytes, Syncs, Markers, Rolls uint64  // Bytes are those of the blocks written
+	Recycled, Prewritten                         uint64  // spare files, used again and made
+	Sync, Queue                                  Latency // of a write and its sync; of the oldest frames of a group, until their write begins
 }
 
 // Latency counts durations: bucket i holds those below 16 µs << i, the last all others.
@@ -286,8 +287,8 @@ type Latency struct {
 }
 
 type counters struct {
-	groups, frames, bytes, syncs, markers, rolls, recycled atomic.Uint64
-	sync, queue                                            latency
+	groups, frames, bytes, syncs, markers, rolls, recycled, prewritten atomic.Uint64
+	sync, queue                                                        latency
 }
 
 // latency is a Latency in the making.
@@ -317,5 +318,5 @@ func (c *latency) read() (r Latency) {
 func (l *Log) Stats() Stats {
 	c := &l.stats
 	return Stats{Groups: c.groups.Load(), Frames: c.frames.Load(), Bytes: c.bytes.Load(), Syncs: c.syncs.Load(), Markers: c.markers.Load(),
-		Rolls: c.rolls.Load(), Recycled: c.recycled.Load(), Sync: c.sync.read(), Queue: c.queue.read()}
+		Rolls: c.rolls.Load(), Recycled: c.recycled.Load(), Prewritten: c.prewritten.Load(), Sync: c.sync.read(), Queue: c.queue.read()}
 }

@@ -70,7 +70,7 @@ type Options struct {
 	Kind             Kind
 	SegmentSize      int64         // bytes, a multiple of BlockSize; default 64 MiB
 	FirstSegmentSize int64         // bytes of the small growing segment that Create and Resume start with; default 256 KiB
-	Spares           int           // segments prewritten ahead, at most MaxSpares; freed ones are kept up to MaxSpares; default 2, < 0 none at all
+	Spares           int           // segments prewritten ahead, at most MaxSpares; freed ones are kept up to MaxSpares or what a checkpoint frees; default 2, < 0 none at all
 	GroupBytes       int           // payload bytes written with one sync; a larger Append is a group of its own; default 1 MiB
 	MaxBytes         int64         // of live segments; at the cap Full and WaitRoom hold producers back; default 0, no cap
 	Buffered         bool          // no direct I/O
