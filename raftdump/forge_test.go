@@ -48,6 +48,17 @@ func (l *lab) forge(d *datadriven.TestData) (string, bool) {
 			conf = &raftpb.ConfState{Voters: []uint64{id}}
 		}
 		must(l.t, l.log.CreateSnapshot(index, conf, data))
+	case "forge-entry": // an empty one at index= of term=, committed, into the log of a stopped member
+		in := wal.InspectOptions{FS: l.fs, Dir: l.options().Dir, DirID: l.id.DirectoryID, Kind: wal.Raft}
+		inv, err := wal.Inspect(in, func(*wal.Group) error { return nil })
+		must(l.t, err)
+		log, err := wal.Resume(wal.Options{FS: l.fs, Dir: in.Dir, DirID: in.DirID, Kind: wal.Raft, SegmentSize: 64 << 10, Spares: -1, Buffered: true, Now: l.now, Rand: l.rng.Uint64}, inv, wal.CutNote{})
+		must(l.t, err)
+		index, term := argument(d, "index", 0), argument(d, "term", 0)
+		f := wal.Frame{Type: wal.RaftEntry, First: int64(index), Last: int64(term)}
+		_, err = log.AppendSync([]wal.Frame{f}, wal.Note{term, l.id.MemberID, index, 2}, true)
+		must(l.t, err)
+		must(l.t, log.Close())
 	case "checkpoint", "journal":
 		id := [16]byte{}
 		binary.BigEndian.PutUint64(id[:], argument(d, "id", 1))

@@ -38,7 +38,9 @@ type disk struct {
 }
 
 // Save makes durable what a Ready asks for, in the order: snapshot file; entries; a marker; both HardState copies if term or vote changed. A
-// Ready that only moves the commit index writes nothing. After an error the Storage accepts nothing more and the node must stop.
+// Ready that only moves the commit index writes nothing. Entries that the log has compacted are left out. raft.ErrSnapOutOfDate for a snapshot
+// that is not newer than the one that is there, raft.ErrUnavailable for entries that would leave a gap: nothing was written. After an error the
+// Storage accepts nothing more and the node must stop.
 func (s *Storage) Save(rd raft.Ready) error {
 	if s.failed != nil {
 		return s.failed
@@ -51,6 +53,9 @@ func (s *Storage) Save(rd raft.Ready) error {
 }
 
 func (s *Storage) save(rd raft.Ready) error {
+	if err := s.fit(&rd); err != nil {
+		return err
+	}
 	hard := s.hard
 	if !raft.IsEmptyHardState(rd.HardState) {
 		hard = &raftpb.HardState{Term: new(rd.GetTerm()), Vote: new(rd.GetVote()), Commit: new(rd.GetCommit())}
@@ -82,10 +87,33 @@ func (s *Storage) save(rd raft.Ready) error {
 		}
 		s.stored = hard.GetCommit()
 	}
-	if err := s.accept(rd, hard, last-wal.LSN(len(frames))+1); err != nil || raft.IsEmptySnap(rd.Snapshot) {
-		return err
+	s.accept(rd, hard, last-wal.LSN(len(frames))+1)
+	if raft.IsEmptySnap(rd.Snapshot) {
+		return nil
 	}
 	return s.free()
+}
+
+// fit refuses a Ready that does not continue what is stored, and takes out of it the entries that are compacted.
+func (s *Storage) fit(rd *raft.Ready) error {
+	base, last := s.log.baseIndex, s.log.last()
+	if !raft.IsEmptySnap(rd.Snapshot) {
+		index, have := rd.Snapshot.GetMetadata().GetIndex(), s.snapshot.GetMetadata().GetIndex()
+		if index <= have {
+			return fmt.Errorf("install snapshot at index %d: there is one at %d: %w", index, have, raft.ErrSnapOutOfDate)
+		}
+		base, last = index, index
+	}
+	for len(rd.Entries) > 0 && rd.Entries[0].GetIndex() <= base {
+		rd.Entries = rd.Entries[1:]
+	}
+	for i, e := range rd.Entries {
+		if index := e.GetIndex(); index > last+1 || i > 0 && index != last+1 {
+			return fmt.Errorf("append entry %d to a log that ends at %d: %w", index, last, raft.ErrUnavailable)
+		}
+		last = e.GetIndex()
+	}
+	return nil
 }
 
 // resetFrame is the frame that belongs to a snapshot from the leader.
@@ -110,7 +138,7 @@ func (s *Storage) appendAll(frames []wal.Frame, note wal.Note) (last wal.LSN, er
 }
 
 // accept shows raft what is now durable. The first frame of the Ready has the LSN first.
-func (s *Storage) accept(rd raft.Ready, hard *raftpb.HardState, first wal.LSN) error {
+func (s *Storage) accept(rd raft.Ready, hard *raftpb.HardState, first wal.LSN) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hard = hard
@@ -122,11 +150,8 @@ func (s *Storage) accept(rd raft.Ready, hard *raftpb.HardState, first wal.LSN) e
 		first++
 	}
 	for i, e := range rd.Entries {
-		if !s.log.put(e, uint64(first)+uint64(i)) {
-			return fmt.Errorf("raft asked to append entry %d to a log that ends at %d", e.GetIndex(), s.log.last())
-		}
+		s.log.put(e, uint64(first)+uint64(i))
 	}
-	return nil
 }
 
 // writeSnapshot makes a snapshot file durable and forgets all but the newest two.
@@ -149,14 +174,27 @@ func (s *Storage) writeSnapshot(f snapFile) error {
 	return nil
 }
 
-// CreateSnapshot makes a snapshot of the state at an applied index durable. Then the log is compacted up to the snapshot before it, so that either
-// of the two newest snapshots starts a node, and journal segments that nothing needs are freed. An error for want of space or descriptors (vfs.NoRoom)
-// changes nothing; any other is final.
+// CreateSnapshot makes a snapshot of the state at an applied index durable; without a ConfState, with that of the one before. Then the log is compacted up to the snapshot before it, so that either
+// of the two newest snapshots starts a node, and journal segments that nothing needs are freed. raft.ErrSnapOutOfDate if there is a newer one,
+// raft.ErrUnavailable for an index that the log does not have, and an error for want of space or descriptors (vfs.NoRoom) change nothing; any
+// other is final.
 func (s *Storage) CreateSnapshot(index uint64, cs *raftpb.ConfState, data []byte) error {
 	if s.failed != nil {
 		return s.failed
 	}
-	if err := s.createSnapshot(index, cs, data); vfs.NoRoom(err) {
+	old := s.kept[len(s.kept)-1].snapshot.GetMetadata()
+	if index <= old.GetIndex() {
+		return fmt.Errorf("snapshot at index %d: there is one at %d: %w", index, old.GetIndex(), raft.ErrSnapOutOfDate)
+	}
+	term, err := s.Term(index)
+	if err != nil {
+		return fmt.Errorf("snapshot at index %d: %w", index, err)
+	}
+	if cs == nil {
+		cs = s.snapshot.GetMetadata().GetConfState()
+	}
+	snap := &raftpb.Snapshot{Data: data, Metadata: &raftpb.SnapshotMetadata{ConfState: cs, Index: &index, Term: &term}}
+	if err := s.createSnapshot(old, snap); vfs.NoRoom(err) {
 		return err
 	} else if err != nil {
 		s.failed = fmt.Errorf("raft log %s: %w", s.o.Dir, err)
@@ -165,16 +203,8 @@ func (s *Storage) CreateSnapshot(index uint64, cs *raftpb.ConfState, data []byte
 	return nil
 }
 
-func (s *Storage) createSnapshot(index uint64, cs *raftpb.ConfState, data []byte) error {
-	old := s.kept[len(s.kept)-1].snapshot.GetMetadata()
-	if index <= old.GetIndex() {
-		return fmt.Errorf("snapshot at index %d: there is one at %d", index, old.GetIndex())
-	}
-	term, err := s.Term(index)
-	if err != nil {
-		return fmt.Errorf("snapshot at index %d: %w", index, err)
-	}
-	snap := &raftpb.Snapshot{Data: data, Metadata: &raftpb.SnapshotMetadata{ConfState: cs, Index: new(index), Term: new(term)}}
+// createSnapshot stores a snapshot behind the one that is the newest now.
+func (s *Storage) createSnapshot(old *raftpb.SnapshotMetadata, snap *raftpb.Snapshot) error {
 	if err := s.writeSnapshot(snapFile{baseIndex: old.GetIndex(), baseTerm: old.GetTerm(), snapshot: snap}); err != nil {
 		return err
 	}

@@ -62,8 +62,11 @@ func (o Options) wal() wal.Options {
 	if o.SegmentSize == 0 {
 		o.SegmentSize = 1 << 20
 	}
+	if o.firstSegment == 0 {
+		o.firstSegment = min(o.SegmentSize, 64<<10)
+	}
 	return wal.Options{
-		FS: o.FS, Dir: o.Dir, DirID: o.DirID, Kind: wal.Raft, SegmentSize: o.SegmentSize, FirstSegmentSize: min(o.SegmentSize, 64<<10), Spares: -1, // metadata is rare: no file is prewritten
+		FS: o.FS, Dir: o.Dir, DirID: o.DirID, Kind: wal.Raft, SegmentSize: o.SegmentSize, FirstSegmentSize: o.firstSegment, Spares: -1, // metadata is rare: no file is prewritten
 		Buffered: o.Buffered, Idle: -1, Now: o.Now, Rand: o.Rand, Logger: o.Logger,
 	}
 }

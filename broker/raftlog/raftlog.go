@@ -36,6 +36,8 @@ type Options struct {
 	Now         func() time.Time
 	Rand        func() uint64
 	Evidence    func(wal.Finding) error // saves the bytes of a cut before it is made; may be nil
+
+	firstSegment int64 // bytes of the segment that each start begins; 0: 64 KiB
 }
 
 func (o Options) logger() *slog.Logger {

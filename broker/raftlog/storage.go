@@ -82,14 +82,14 @@ func (s *Storage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
 	return proto.CloneOf(s.hard), proto.CloneOf(raftpb.EnsureConfState(s.snapshot.GetMetadata().GetConfState())), nil
 }
 
-// Entries returns the entries [lo, hi) up to maxSize bytes, at least one.
+// Entries returns the entries [lo, hi) up to maxSize bytes, at least one. It answers raft.ErrUnavailable also where raft.MemoryStorage panics.
 func (s *Storage) Entries(lo, hi, maxSize uint64) ([]*raftpb.Entry, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if lo <= s.log.baseIndex {
 		return nil, raft.ErrCompacted
 	}
-	if hi > s.log.last()+1 || lo >= hi {
+	if hi > s.log.last()+1 || lo > hi || len(s.log.entries) == 0 {
 		return nil, raft.ErrUnavailable
 	}
 	part := s.log.entries[lo-s.log.first() : hi-s.log.first()]
