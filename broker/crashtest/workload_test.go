@@ -352,9 +352,6 @@ func (w *worker) truncate(c *client) error {
 	if err != nil || len(s.batches) == 0 {
 		return err
 	}
-	if compacts(c.h.id.Topic) && !*flagCutCompacted {
-		return nil
-	}
 	r := s.batches[len(s.batches)-1-w.rng.IntN(min(4, len(s.batches)))]
 	if r.base < s.start {
 		return nil

@@ -27,44 +27,56 @@ func (r *rig) durable(l *Log) State {
 }
 
 // TestTruncateIntoACleanedSegment cuts a compacted log at every offset, goes on for a while, and crashes: of each segment the old file or the new one
-// may be there, cut or not. It is no damage, and the log ends where it ended.
+// may be there, cut or not. It is no damage, and the log ends where it ended; also if a checkpoint came between the cleaner and the cut, whose
+// place is then behind a batch that is gone.
 func TestTruncateIntoACleanedSegment(t *testing.T) {
 	for to := int64(1); to < 24; to++ {
 		for _, more := range []int{0, 1, 12} {
-			r := newRig(t)
-			cfg := DefaultConfig()
-			cfg.Compact, cfg.Delete, cfg.SegmentBytes = true, false, 500
-			l := r.create(cfg)
-			for i := range 24 {
-				r.must(l, produce(1, fmt.Sprint("v", i), 3, 0, int32(i), r.now))
+			for _, known := range []bool{false, true} {
+				cutCleaned(t, to, more, known)
 			}
-			st := r.durable(l)
-			if err := l.Compact(r.now); err != nil {
-				t.Fatal(err)
-			}
-			if err := l.Truncate(to); err != nil {
-				t.Fatal(err)
-			}
-			for i := range more {
-				r.must(l, produce(1, fmt.Sprint("w", i), -1, 0, -1, r.now))
-			}
-			if err := l.Flush(); err != nil {
-				t.Fatal(err)
-			}
-			r.journal.wait.Wait()
-			want := values(t, l)
-			for seed := range uint64(10) {
-				disk := r.fs.Kill()
-				if seed > 0 {
-					disk = r.fs.CrashClone(rand.New(rand.NewPCG(seed, 1)))
-				}
-				again := &rig{t: t, fs: disk, journal: r.journal, now: r.now, saved: map[string][]byte{}}
-				l2, _ := again.reopen(st, cfg)
-				got := values(t, l2)
-				if seed == 0 && !slices.Equal(got, want) || l2.LogEnd() != l.LogEnd() || !slices.Equal(got[len(got)-min(more, len(got)):], want[len(want)-more:]) {
-					t.Errorf("truncated to %d, %d more, crash %d: [0, %d) %v, want [0, %d) %v", to, more, seed, l2.LogEnd(), got, l.LogEnd(), want)
-				}
-			}
+		}
+	}
+}
+
+// cutCleaned truncates to an offset, appends more records, and crashes; known says that a checkpoint has the cleaned segments.
+func cutCleaned(t *testing.T, to int64, more int, known bool) {
+	r := newRig(t)
+	cfg := DefaultConfig()
+	cfg.Compact, cfg.Delete, cfg.SegmentBytes = true, false, 500
+	l := r.create(cfg)
+	for i := range 24 {
+		r.must(l, produce(1, fmt.Sprint("v", i), 3, 0, int32(i), r.now))
+	}
+	st := r.durable(l)
+	if err := l.Compact(r.now); err != nil {
+		t.Fatal(err)
+	}
+	if known {
+		st = r.durable(l)
+	}
+	if err := l.Truncate(to); err != nil {
+		t.Fatal(err)
+	}
+	for i := range more {
+		r.must(l, produce(1, fmt.Sprint("w", i), -1, 0, -1, r.now))
+	}
+	if err := l.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r.journal.wait.Wait()
+	want := values(t, l)
+	for seed := range uint64(10) {
+		disk := r.fs.Kill()
+		if seed > 0 {
+			disk = r.fs.CrashClone(rand.New(rand.NewPCG(seed, 1)))
+		}
+		again := &rig{t: t, fs: disk, journal: r.journal, now: r.now, saved: map[string][]byte{}}
+		l2, _ := again.reopen(st, cfg)
+		got := values(t, l2)
+		if seed == 0 && !slices.Equal(got, want) || l2.LogEnd() != l.LogEnd() || !slices.Equal(got[len(got)-min(more, len(got)):], want[len(want)-more:]) {
+			t.Errorf("truncated to %d, %d more, checkpoint behind the cleaner %v, crash %d: [0, %d) %v, want [0, %d) %v", to, more, known, seed, l2.LogEnd(), got,
+				l.LogEnd(), want)
 		}
 	}
 }

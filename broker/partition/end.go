@@ -120,8 +120,9 @@ func (l *Log) Truncate(offset int64) error {
 		err = fmt.Errorf("truncate %s: the journal had refused the frame that must come before a write to the last block: %w", l.name, ErrNoSpace)
 	}
 	l.mu.Unlock()
-	if err == nil { // the frame names where a batch begins, so that a replay finds the place in files that are cut already
-		_, _, offset, err = l.cutAt(offset)
+	var kept []SegmentState
+	if err == nil { // the frame says where the files stop: a replay finds them before, after or in the middle of it
+		_, kept, offset, err = l.cutAt(offset)
 	}
 	if err != nil {
 		l.mu.Lock()
@@ -129,9 +130,17 @@ func (l *Log) Truncate(offset int64) error {
 		l.mu.Unlock()
 		return err
 	}
+	// What it says of a segment that the cleaner wrote is of the new file: from here on the old one must not come back.
+	if err := l.env.FS.SyncDir(l.dir); err != nil {
+		err = fmt.Errorf("truncate %s: %w", l.name, err)
+		l.Stop(err)
+		return err
+	}
+	last := kept[len(kept)-1]
+	at := CutAt{Base: last.Base, Size: last.Size}
 	synced := make(chan error, 1)
 	l.mu.Lock()
-	l.enqueue([]wal.Frame{l.frame(wal.Truncated, offset, 0, nil)}, &ticket{settle: func(err error) { synced <- err }})
+	l.enqueue([]wal.Frame{l.frame(wal.Truncated, offset, 0, at.Marshal())}, &ticket{settle: func(err error) { synced <- err }})
 	l.mu.Unlock()
 	if err := <-synced; err != nil {
 		l.mu.Lock()

@@ -225,7 +225,11 @@ func (r *rig) replay(st State, cfg Config, frames []wal.Frame) (*Replay, error) 
 			opened = f.LSN
 			st = State{Identity: rigID, Dir: DirName(rigID.Topic, rigID.Partition)}
 		case wal.Truncated:
-			opt.Truncations = append(opt.Truncations, Truncation{LSN: f.LSN, To: f.First})
+			at, err := ParseCutAt(f.Payload)
+			if err != nil {
+				return nil, err
+			}
+			opt.Truncations = append(opt.Truncations, Truncation{LSN: f.LSN, To: f.First, At: &at})
 			if opened == 0 && f.First < st.End && (opt.CutLSN == 0 || f.First <= opt.CutTo) {
 				opt.CutTo, opt.CutLSN = f.First, f.LSN
 			}

@@ -75,6 +75,7 @@ func TestGoldenCheckpoint(t *testing.T) {
 
 func TestGoldenPayloads(t *testing.T) {
 	rolled := Rolled{IndexInterval: 4096, IndexBytes: 10 << 20}
+	cut := CutAt{Base: 20, Size: 350}
 	replaced := Replaced{Base: 20, OldSize: 700, OldCRC: 0x01020304, NewSize: 350, NewCRC: 0x05060708}
 	block := TailBlock{Base: 20, Pos: 4096, Bytes: []byte("tail")}
 	for _, c := range []struct {
@@ -84,6 +85,7 @@ func TestGoldenPayloads(t *testing.T) {
 		want    any
 	}{
 		{"Rolled", rolled.Marshal(), func(b []byte) (any, error) { return ParseRolled(b) }, rolled},
+		{"Truncated", cut.Marshal(), func(b []byte) (any, error) { return ParseCutAt(b) }, cut},
 		{"Replaced", replaced.Marshal(), func(b []byte) (any, error) { return ParseReplaced(b) }, replaced},
 		{"TailBlock", block.Marshal(), func(b []byte) (any, error) { return ParseTailBlock(b) }, block},
 	} {

@@ -6,11 +6,12 @@ import (
 	"fmt"
 )
 
-// The payloads of the frames Rolled, Replaced and TailBlock (docs/format/journal-frames.md). Integers are big-endian.
+// The payloads of the frames Rolled, Truncated, Replaced and TailBlock (docs/format/journal-frames.md). Integers are big-endian.
 const (
 	payloadVersion  = 1
 	blockSize       = 4096
 	rolledSize      = 1 + 4 + 4
+	cutAtSize       = 1 + 8 + 8
 	replacedSize    = 1 + 8 + 8 + 4 + 8 + 4
 	tailBlockHeader = 1 + 8 + 8
 )
@@ -42,6 +43,33 @@ func ParseRolled(b []byte) (Rolled, error) {
 		return Rolled{}, fmt.Errorf("rolled: negative size: %w", ErrPayload)
 	}
 	return r, nil
+}
+
+// CutAt is the payload of a Truncated frame: where the files stop. No scan finds that again: of a cleaned segment the batch before the new end may be
+// gone, and what is behind the cut may be there, cut, or the beginning of what came next.
+type CutAt struct {
+	Base int64 // base offset of the segment that becomes the last one
+	Size int64 // of its .log after the cut, in bytes
+}
+
+// Marshal encodes the payload.
+func (c CutAt) Marshal() []byte {
+	b := make([]byte, 0, cutAtSize)
+	b = append(b, payloadVersion)
+	b = binary.BigEndian.AppendUint64(b, uint64(c.Base))
+	return binary.BigEndian.AppendUint64(b, uint64(c.Size))
+}
+
+// ParseCutAt decodes a Truncated payload.
+func ParseCutAt(b []byte) (CutAt, error) {
+	if err := checkPayload("truncated", b, cutAtSize, true); err != nil {
+		return CutAt{}, err
+	}
+	c := CutAt{Base: int64(binary.BigEndian.Uint64(b[1:])), Size: int64(binary.BigEndian.Uint64(b[9:]))}
+	if c.Base < 0 || c.Size < 0 {
+		return CutAt{}, fmt.Errorf("truncated: negative offset or size: %w", ErrPayload)
+	}
+	return c, nil
 }
 
 // Replaced is the payload of a Replaced frame: until the next checkpoint the .log file of the segment may be either the old or the new.

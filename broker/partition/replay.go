@@ -70,6 +70,7 @@ type ReplayOptions struct {
 type Truncation struct {
 	LSN wal.LSN
 	To  int64
+	At  *CutAt // nil: damage took it, and the files are scanned for the place
 }
 
 // Replay rebuilds one partition at boot from its checkpointed State, its files and the journal's frames, fed in LSN order.
@@ -119,7 +120,7 @@ func NewReplay(env *Env, st State, opened wal.LSN, cfg Config, opt ReplayOptions
 	r.writes = r.floor.Base
 	if opt.CutLSN > 0 {
 		r.measureReplaced()
-		if err := r.truncate(opt.CutTo); err != nil {
+		if err := r.truncate(opt.CutTo, opt.CutLSN); err != nil {
 			return nil, err
 		}
 	}
@@ -182,7 +183,7 @@ func (r *Replay) Apply(f *wal.Frame, now int64, damaged bool) error {
 		err = r.grow(f, damaged)
 	case wal.Truncated:
 		if f.LSN != r.opt.CutLSN && f.First < r.st.End {
-			err = r.truncate(f.First)
+			err = r.truncate(f.First, f.LSN)
 		}
 		if r.start > r.st.End { // the truncation took the whole batch that holds the log start
 			r.st.LogStart, r.st.End = r.start, r.start

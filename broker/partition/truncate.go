@@ -10,6 +10,7 @@ import (
 	"chronik.dev/chronik/broker/batch"
 	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/vfs"
+	"chronik.dev/chronik/broker/wal"
 )
 
 // errNoBatch says that bytes are no batch: not an I/O error.
@@ -105,15 +106,29 @@ func rebuildProducers(fsys vfs.FS, dir string, segs []SegmentState) (producers, 
 	return p, nil
 }
 
-// truncate cuts the model back.
-func (r *Replay) truncate(to int64) error {
+// cutPlace is cutSegments for the Truncated frame at an LSN: the place is in the frame.
+func (r *Replay) cutPlace(to int64, lsn wal.LSN) (kept []SegmentState, cut int64, err error) {
+	if n := slices.IndexFunc(r.opt.Truncations, func(t Truncation) bool { return t.LSN == lsn && t.At != nil }); n >= 0 {
+		at := r.opt.Truncations[n].At
+		last := slices.IndexFunc(r.st.Segments, func(s SegmentState) bool { return s.Base == at.Base })
+		if last >= 0 && (at.Size <= r.st.Segments[last].Size || r.isReplaced(at.Base)) {
+			kept = slices.Clone(r.st.Segments[:last+1])
+			kept[last].Size = at.Size
+			return kept, to, nil
+		}
+	}
+	return cutSegments(r.env.FS, r.dir, r.st.Segments, to, r.isReplaced)
+}
+
+// truncate cuts the model back, as the Truncated frame at an LSN says.
+func (r *Replay) truncate(to int64, lsn wal.LSN) error {
 	if to >= r.st.End {
 		return nil
 	}
 	if err := r.cur.finishTruncated(); err != nil {
 		return err
 	}
-	kept, cut, err := cutSegments(r.env.FS, r.dir, r.st.Segments, to, r.isReplaced)
+	kept, cut, err := r.cutPlace(to, lsn)
 	if err != nil {
 		return r.damage(Missing, r.dir, 0, "truncate to %d: %v", to, err)
 	}

@@ -232,19 +232,25 @@ func (s *scan) meet(f *wal.Frame) error {
 			return fmt.Errorf("recover %s: LSN %d: %w: %w", s.dir, f.LSN, ErrFormat, err)
 		}
 		p.changed = append(p.changed, v)
+	case wal.Truncated:
+		at, err := partition.ParseCutAt(f.Payload)
+		if err != nil {
+			return fmt.Errorf("recover %s: LSN %d: %w: %w", s.dir, f.LSN, ErrFormat, err)
+		}
+		p.note(f.Type, f.LSN, f.First, &at)
 	default:
-		p.note(f.Type, f.LSN, f.First)
+		p.note(f.Type, f.LSN, f.First, nil)
 	}
 	return nil
 }
 
-// note takes note of what a frame, or the identity of a lost one, changes for good.
-func (p *part) note(t wal.Type, lsn wal.LSN, first int64) {
+// note takes note of what a frame, or the identity of a lost one, changes for good. at is known of a Truncated frame that is intact.
+func (p *part) note(t wal.Type, lsn wal.LSN, first int64, at *partition.CutAt) {
 	switch t {
 	case wal.Dropped:
 		p.dropped = true
 	case wal.Truncated:
-		p.cuts = append(p.cuts, partition.Truncation{LSN: lsn, To: first})
+		p.cuts = append(p.cuts, partition.Truncation{LSN: lsn, To: first, At: at})
 		if p.listed && first < p.st.End && (p.cutLSN == 0 || first <= p.cutTo) {
 			p.cutTo, p.cutLSN = first, lsn
 		}
@@ -258,7 +264,7 @@ func (s *scan) lose(f *wal.Finding) {
 		if p == nil {
 			continue
 		}
-		p.note(id.Type, id.LSN, id.First)
+		p.note(id.Type, id.LSN, id.First, nil)
 		p.lost, p.bereft = append(p.lost, loss{id, f.Verdict}), true
 	}
 	if f.Incomplete {
