@@ -117,7 +117,7 @@ func (p *part) result(r *PartitionReport) Outcome {
 	}
 	for _, g := range p.replay.State().Segments {
 		i := slices.IndexFunc(o.Files.Segments, func(f partition.SegmentState) bool { return f.Base == g.Base })
-		if i >= 0 && (i < len(o.Files.Segments)-1 || slices.Contains(o.Replaced, g.Base)) { // the cleaner takes only what a checkpoint holds whole
+		if i >= 0 && i < len(o.Files.Segments)-1 { // the last one is not cleaned since, and may have grown
 			o.Files.Segments[i].Size = g.Size
 		}
 	}
