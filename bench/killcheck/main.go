@@ -30,7 +30,7 @@ const topicName = "killcheck"
 
 type program struct {
 	node   *node.Node
-	disk   *disk // nil: the node is killed, its disk goes on
+	disk   *node.Disk // nil: the node is killed, its disk goes on
 	ledger *ledger
 	load   *load
 	follow *follow
@@ -64,13 +64,13 @@ func main() {
 	}
 	p, err := setUp(*bin, work, *seed, *env)
 	if err == nil && *kind != "" {
-		p.disk, err = newDisk(*kind, filepath.Dir(work))
+		p.disk, err = node.NewDisk(*kind, filepath.Dir(work))
 	}
 	if err != nil {
 		fatal(err)
 	}
 	if p.disk != nil {
-		work = filepath.Join(p.disk.mount, "data")
+		work = filepath.Join(p.disk.Mount, "data")
 		p.node.Dir = work
 	}
 	fmt.Printf("killcheck: seed %d, data %s\n", *seed, work)
@@ -79,10 +79,10 @@ func main() {
 		fatal(fmt.Errorf("%w (seed %d, data kept in %s)", err, *seed, work))
 	}
 	if p.disk != nil {
-		if err := p.disk.detach(); err != nil {
+		if err := p.disk.Detach(); err != nil {
 			fatal(err)
 		}
-		work = p.disk.mount
+		work = p.disk.Mount
 	}
 	if *dir == "" {
 		_ = os.RemoveAll(filepath.Dir(work))
@@ -197,7 +197,7 @@ func (p *program) end() error {
 	if p.disk == nil {
 		return p.node.Kill()
 	}
-	if err := p.disk.cut(); err != nil {
+	if err := p.disk.Cut(); err != nil {
 		return err
 	}
 	if p.rng.IntN(2) == 0 { // the node may see what its disk now says, and must acknowledge nothing because of it
@@ -206,7 +206,7 @@ func (p *program) end() error {
 	if err := p.node.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) { // a node ends by itself when its disk does
 		return err
 	}
-	return errors.Join(p.disk.detach(), p.disk.attach())
+	return errors.Join(p.disk.Detach(), p.disk.Attach())
 }
 
 // readBack compares all that the topic holds with the ledger. Under load the read ends at the high watermarks of its start, so

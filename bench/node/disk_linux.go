@@ -1,4 +1,4 @@
-package main
+package node
 
 import (
 	"errors"
@@ -12,44 +12,46 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// disk is a file system in a file, whose power can be cut: a real file system's own journal and write-back decide what is left.
-type disk struct {
-	kind, image, mount string
-	mounted            bool
+// Disk is a file system in a file, whose power can be cut: a real file system's own journal and write-back decide what is left.
+type Disk struct {
+	Mount       string // where it is, between Attach and Detach
+	kind, image string
+	mounted     bool
 }
 
 // imageSize is enough for the settings of node.SmallFiles and retention that never comes, bytes.
 const imageSize = 8 << 30
 
-// newDisk makes the image and mounts it; the process must be root.
-func newDisk(kind, dir string) (*disk, error) {
-	d := &disk{kind: kind, image: filepath.Join(dir, "disk.img"), mount: filepath.Join(dir, "disk")}
+// NewDisk makes the image and mounts it; the process must be root.
+func NewDisk(kind, dir string) (*Disk, error) {
+	d := &Disk{kind: kind, image: filepath.Join(dir, "disk.img"), Mount: filepath.Join(dir, "disk")}
 	f, err := os.Create(d.image)
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(f.Truncate(imageSize), f.Close(), os.Mkdir(d.mount, 0o755)); err != nil {
+	if err := errors.Join(f.Truncate(imageSize), f.Close(), os.Mkdir(d.Mount, 0o755)); err != nil {
 		return nil, err
 	}
 	if err := command("mkfs."+kind, "-q", d.image); err != nil {
 		return nil, err
 	}
-	return d, d.attach()
+	return d, d.Attach()
 }
 
-func (d *disk) attach() error {
-	err := command("mount", "-t", d.kind, "-o", "loop", d.image, d.mount)
+// Attach mounts it.
+func (d *Disk) Attach() error {
+	err := command("mount", "-t", d.kind, "-o", "loop", d.image, d.Mount)
 	d.mounted = err == nil
 	return err
 }
 
-// detach unmounts; a process that was just killed may still be letting go of its files.
-func (d *disk) detach() error {
+// Detach unmounts; a process that was just killed may still be letting go of its files.
+func (d *Disk) Detach() error {
 	if !d.mounted {
 		return nil
 	}
 	for try := 0; ; try++ {
-		err := command("umount", d.mount)
+		err := command("umount", d.Mount)
 		if err == nil || try == 50 {
 			d.mounted = err != nil
 			return err
@@ -64,16 +66,16 @@ const (
 	shutdownNoLogFlush = 2          // neither data nor the file system's journal in memory reaches the disk any more
 )
 
-// cut ends the file system as a loss of power does: from here on nothing reaches the image.
-func (d *disk) cut() error {
-	f, err := os.Open(d.mount)
+// Cut ends the file system as a loss of power does: from here on nothing reaches the image.
+func (d *Disk) Cut() error {
+	f, err := os.Open(d.Mount)
 	if err != nil {
 		return err
 	}
 	flags := uint32(shutdownNoLogFlush)
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), ioctlShutdown, uintptr(unsafe.Pointer(&flags)))
 	if errno != 0 {
-		err = fmt.Errorf("shut down %s: %w", d.mount, errno)
+		err = fmt.Errorf("shut down %s: %w", d.Mount, errno)
 	}
 	return errors.Join(err, f.Close())
 }
