@@ -71,7 +71,7 @@ type Options struct {
 	SegmentSize      int64         // bytes, a multiple of BlockSize; default 64 MiB
 	FirstSegmentSize int64         // bytes of the small growing segment that Create and Resume start with; default 256 KiB
 	Spares           int           // segments prewritten ahead, at most MaxSpares; freed ones are kept up to MaxSpares or what a checkpoint frees; default 2, < 0 none at all
-	GroupBytes       int           // payload bytes written with one sync; a larger Append is a group of its own; default 1 MiB
+	GroupBytes       int           // payload bytes written with one sync; a larger Append is a group of its own; default 4 MiB
 	MaxBytes         int64         // of live segments; at the cap Full and WaitRoom hold producers back; default 0, no cap
 	Buffered         bool          // no direct I/O
 	Still            bool          // no keeper: no file is prepared, recycled or reserved; for repairs, which leave that to the node
@@ -87,7 +87,7 @@ type Note [4]uint64
 func (o *Options) defaults() error {
 	setDefault(&o.SegmentSize, 64<<20)
 	setDefault(&o.FirstSegmentSize, min(256<<10, o.SegmentSize))
-	setDefault(&o.GroupBytes, 1<<20)
+	setDefault(&o.GroupBytes, 4<<20)
 	setDefault(&o.Idle, 5*time.Millisecond)
 	setDefault(&o.Spares, 2)
 	o.Spares = max(o.Spares, 0)
