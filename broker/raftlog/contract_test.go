@@ -115,7 +115,7 @@ func (n *tally) sequence(t *rapid.T) {
 	seed := rapid.Uint64().Draw(t, "disk")
 	w := &twin{T: t, n: n, rng: rand.New(rand.NewPCG(seed, 7)), disk: vfs.NewMem(seed), mem: raft.NewMemoryStorage(), durable: FoundingIndex, conf: testConf}
 	var err error
-	w.s, err = Create(w.options(w.disk), founding())
+	w.s, err = Create(smallOptions(w.disk), founding())
 	w.try(err)
 	defer func() { w.s.Close() }() //nolint:errcheck // its goroutines; the sequence has judged it
 	w.try(w.mem.ApplySnapshot(&raftpb.Snapshot{Data: []byte("founded"), Metadata: &raftpb.SnapshotMetadata{ConfState: testConf, Index: new(uint64(1)), Term: new(uint64(1))}}))
@@ -138,15 +138,15 @@ func (w *twin) try(err error) {
 	}
 }
 
-// options makes segments small, so that they fill and are freed.
-func (w *twin) options(disk *vfs.Mem) Options {
+// smallOptions makes segments small, so that they fill and are freed.
+func smallOptions(disk *vfs.Mem) Options {
 	o := testOptions(disk)
 	o.firstSegment = 4 * wal.BlockSize
 	return o
 }
 
 func (w *twin) open(disk *vfs.Mem) (*Storage, *Report) {
-	s, report, err := Open(w.options(disk))
+	s, report, err := Open(smallOptions(disk))
 	w.try(err)
 	return s, report
 }
@@ -384,7 +384,7 @@ func panicked(f func()) (err error) {
 func (w *twin) crashed() {
 	w.n.states++
 	left := w.disk.CrashClone(w.rng)
-	r, err := read(w.options(left))
+	r, err := read(smallOptions(left))
 	w.try(err)
 	if len(r.report.Cut) > 0 {
 		w.Fatalf("a write that had returned would be cut: %+v", r.report.Cut)
