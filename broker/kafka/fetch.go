@@ -32,6 +32,7 @@ type fetched struct {
 	records       [][]byte
 	bytes         int
 	count         int // of records in them
+	last          int // bytes of the last batch read
 
 	log  *partition.Log
 	next int64 // where the next read begins
@@ -51,6 +52,20 @@ type fetcher struct {
 	urgent   bool // an error or a divergence must be told at once
 	full     bool // there is no memory for more
 	waited   time.Duration
+	pooled   []*[]byte // memory of the records, until they are written
+	held     int64     // bytes of all memory that alloc made
+}
+
+// alloc makes memory for records.
+func (w *fetcher) alloc(n int) []byte {
+	if n > maxPooled {
+		w.held += int64(n)
+		return make([]byte, n)
+	}
+	b := getFrame(n)
+	w.held += int64(cap(*b))
+	w.pooled = append(w.pooled, b)
+	return *b
 }
 
 // fetch queues a Fetch for the writer.
@@ -89,6 +104,9 @@ func (f *fetchCall) respond(ca *call, out *output) (written func()) {
 	return func() {
 		c.s.fetches.adjust(-w.reserved)
 		c.s.scarce.adjust(-w.scarce)
+		for _, b := range w.pooled {
+			putFrame(b)
+		}
 	}
 }
 
@@ -214,26 +232,28 @@ func (w *fetcher) more(p *fetchPart, r *fetched) bool {
 	}
 	room := min(int(p.maxBytes)-r.bytes, w.maxBytes-w.total)
 	first := w.total == 0
-	if w.full || room <= 0 && !first {
+	if w.full || room <= 0 && !first || room < r.last { // or hardly another batch fits: not worth a read
 		return false
 	}
-	want, from := int64(max(room, batch.HeaderSize)), &w.reserved
+	want, alloc := int64(max(room, batch.HeaderSize)), w.alloc
 	if !w.c.s.fetches.try(want) {
 		if !first {
 			return false
 		}
 		room = min(room, scarceRead)
-		if want, from = int64(max(room, batch.HeaderSize)), &w.scarce; !w.takeScarce(want) {
+		if want, alloc = int64(max(room, batch.HeaderSize)), nil; !w.takeScarce(want) {
 			return false
 		}
 	}
-	data, err := r.log.Read(partition.ReadRequest{Offset: r.next, UpTo: r.highWatermark, MaxBytes: max(room, 0), AtLeastOne: first})
-	*from += int64(len(data))
-	if from == &w.scarce {
+	before := w.held
+	data, err := r.log.Read(partition.ReadRequest{Offset: r.next, UpTo: r.highWatermark, MaxBytes: max(room, 0), AtLeastOne: first, Alloc: alloc})
+	if alloc == nil {
 		w.c.s.scarce.adjust(int64(len(data)) - want)
+		w.scarce += int64(len(data))
 		w.full = true
 	} else {
-		w.c.s.fetches.adjust(int64(len(data)) - want)
+		w.c.s.fetches.adjust(w.held - before - want)
+		w.reserved += w.held - before
 	}
 	switch {
 	case err == nil && len(data) == 0:
@@ -251,8 +271,8 @@ func (w *fetcher) more(p *fetchPart, r *fetched) bool {
 	r.records = append(r.records, data)
 	r.bytes += len(data)
 	w.total += len(data)
-	end, count := endOf(data)
-	r.next, r.count = max(end, r.next+1), r.count+count
+	end, count, last := endOf(data)
+	r.next, r.count, r.last = max(end, r.next+1), r.count+count, last
 	return true
 }
 
@@ -279,8 +299,8 @@ func (w *fetcher) count() {
 	}
 }
 
-// endOf returns the offset behind the last batch of a run of whole batches, and how many records they hold.
-func endOf(data []byte) (end int64, count int) {
+// endOf returns the offset behind the last batch of a run of whole batches, how many records they hold, and the last one's size.
+func endOf(data []byte) (end int64, count, last int) {
 	for len(data) >= batch.HeaderSize {
 		end = int64(binary.BigEndian.Uint64(data)) + int64(int32(binary.BigEndian.Uint32(data[23:]))) + 1
 		count += int(int32(binary.BigEndian.Uint32(data[57:])))
@@ -288,12 +308,12 @@ func endOf(data []byte) (end int64, count int) {
 		if size < batch.HeaderSize || size > int64(len(data)) {
 			break
 		}
-		data = data[size:]
+		data, last = data[size:], int(size)
 	}
-	return end, count
+	return end, count, last
 }
 
-// encode adds the response frame. Records go from the log's memory or read buffer to the socket as they are.
+// encode adds the response frame. Records go to the socket from the memory that they were read into.
 func (w *fetcher) encode(ca *call, req *kmsg.FetchRequest, code int16, sessionID int32, send []int, out *output) {
 	var pieces output
 	version := ca.version

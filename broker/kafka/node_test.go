@@ -36,6 +36,14 @@ func start(t testing.TB, o Options, pairs ...string) *node {
 
 func startOn(t testing.TB, fs *vfs.Mem, o Options, pairs ...string) *node {
 	t.Helper()
+	n := startBehind(t, fs, func(l net.Listener) net.Listener { return l }, o, pairs...)
+	n.fs = fs
+	return n
+}
+
+// startBehind runs a node on a disk, with its listener behind another one.
+func startBehind(t testing.TB, fs vfs.FS, behind func(net.Listener) net.Listener, o Options, pairs ...string) *node {
+	t.Helper()
 	cfg := config.New()
 	pairs = append([]string{"group.initial.rebalance.delay.ms=0", "chronik.journal.segment.bytes=4194304"}, pairs...)
 	for _, p := range pairs {
@@ -56,8 +64,8 @@ func startOn(t testing.TB, fs *vfs.Mem, o Options, pairs ...string) *node {
 	if err := b.SetListeners(t.Context(), []metadata.Endpoint{{Name: "PLAINTEXT", Host: "127.0.0.1", Port: uint16(port)}}); err != nil {
 		t.Fatal(err)
 	}
-	n := &node{t: t, b: b, s: New(b, o), addr: l.Addr().String(), fs: fs, done: make(chan error, 1)}
-	go func() { n.done <- n.s.Serve(l) }()
+	n := &node{t: t, b: b, s: New(b, o), addr: l.Addr().String(), done: make(chan error, 1)}
+	go func() { n.done <- n.s.Serve(behind(l)) }()
 	t.Cleanup(n.stop)
 	return n
 }

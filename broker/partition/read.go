@@ -12,6 +12,8 @@ type ReadRequest struct {
 	UpTo       int64 // exclusive: no batch that reaches it or beyond; capped at what is synced
 	MaxBytes   int   // of all batches together
 	AtLeastOne bool  // return the first batch even if it is larger than MaxBytes
+
+	Alloc func(n int) []byte // makes the memory for what is returned, perhaps more than once; nil is make
 }
 
 // Read returns batches as they are stored, from memory from the tail's first offset on, from the files below it; nil at the end. A read
@@ -84,7 +86,12 @@ func (l *Log) readTail(r ReadRequest, upTo int64) []byte {
 	if total == 0 {
 		return nil
 	}
-	out := make([]byte, 0, total)
+	var out []byte
+	if r.Alloc != nil {
+		out = r.Alloc(total)[:0]
+	} else {
+		out = make([]byte, 0, total)
+	}
 	for _, p := range pieces {
 		out = append(out, p.data...)
 		p.chunk.release()
@@ -118,7 +125,7 @@ func (l *Log) readFiles(r ReadRequest) (out []byte, next int64, err error) {
 		return nil, r.Offset, err
 	}
 	for i := segmentOf(segs, r.Offset); i < len(segs); i++ {
-		out, err := segs[i].Read(r.Offset, r.MaxBytes, r.AtLeastOne, upTo)
+		out, err := segs[i].Read(r.Offset, r.MaxBytes, r.AtLeastOne, upTo, r.Alloc)
 		if err != nil {
 			return nil, r.Offset, fmt.Errorf("read %s at %d: %w", l.name, r.Offset, err)
 		}

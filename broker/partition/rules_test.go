@@ -248,7 +248,7 @@ func TestReadBounds(t *testing.T) {
 			{3, 10, 1 << 20, true, 4, nil}, {3, 10, 1, true, 1, nil}, {3, 10, 1, false, 0, nil}, {5, 10, 2*size + 1, true, 2, nil},
 			{4, 7, 1 << 20, true, 1, nil}, {4, 5, 1 << 20, true, 0, nil}, {9, 10, size, false, 1, nil},
 		} {
-			out, err := l.Read(ReadRequest{c.at, c.upTo, c.max, c.one})
+			out, err := l.Read(ReadRequest{Offset: c.at, UpTo: c.upTo, MaxBytes: c.max, AtLeastOne: c.one})
 			if len(out) != c.want*size || !errors.Is(err, c.err) {
 				t.Errorf("flushed %v, read %+v: %d bytes (%d a batch), %v", flushed, c, len(out), size, err)
 			}

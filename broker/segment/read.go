@@ -173,8 +173,12 @@ func (s *Segment) remember(offset, pos int64) {
 }
 
 // Read returns whole batches from the one that holds offset on, up to maxBytes and only batches that end below upTo. With atLeastOne
-// the first of them is returned even if it alone is larger. Nothing to return is (nil, nil).
-func (s *Segment) Read(offset int64, maxBytes int, atLeastOne bool, upTo int64) ([]byte, error) {
+// the first of them is returned even if it alone is larger. Nothing to return is (nil, nil). What is returned lies in memory of alloc, which may be
+// called for it more than once; nil is make.
+func (s *Segment) Read(offset int64, maxBytes int, atLeastOne bool, upTo int64, alloc func(n int) []byte) ([]byte, error) {
+	if alloc == nil {
+		alloc = func(n int) []byte { return make([]byte, n) }
+	}
 	v, err := s.view()
 	if err != nil {
 		return nil, err
@@ -186,7 +190,7 @@ func (s *Segment) Read(offset int64, maxBytes int, atLeastOne bool, upTo int64) 
 	if v.size-pos < batch.HeaderSize {
 		return nil, &Error{File: s.path(Log), Offset: pos, Reason: Truncated, Detail: fmt.Sprintf("%d bytes are left", v.size-pos)}
 	}
-	buf := make([]byte, max(min(int64(maxBytes), v.size-pos), batch.HeaderSize))
+	buf := alloc(int(max(min(int64(maxBytes), v.size-pos), batch.HeaderSize)))
 	n, err := s.log.ReadAt(buf, pos)
 	if err != nil && err != io.EOF {
 		return nil, err
@@ -194,7 +198,7 @@ func (s *Segment) Read(offset int64, maxBytes int, atLeastOne bool, upTo int64) 
 	buf = buf[:n]
 	end, next := wholeBatches(buf, maxBytes, upTo)
 	if end == 0 && atLeastOne {
-		if buf, end, next, err = s.readOne(buf, pos, v.size, upTo); err != nil {
+		if buf, end, next, err = s.readOne(buf, pos, v.size, upTo, alloc); err != nil {
 			return nil, err
 		}
 	}
@@ -206,7 +210,7 @@ func (s *Segment) Read(offset int64, maxBytes int, atLeastOne bool, upTo int64) 
 }
 
 // readOne reads the batch at pos whole; buf holds its beginning.
-func (s *Segment) readOne(buf []byte, pos, size, upTo int64) (_ []byte, end int, next int64, err error) {
+func (s *Segment) readOne(buf []byte, pos, size, upTo int64, alloc func(n int) []byte) (_ []byte, end int, next int64, err error) {
 	h, err := batch.Parse(buf)
 	if err != nil {
 		return nil, 0, 0, &Error{File: s.path(Log), Offset: pos, Reason: BadBatch, Err: err}
@@ -217,7 +221,7 @@ func (s *Segment) readOne(buf []byte, pos, size, upTo int64) (_ []byte, end int,
 	if int64(h.Size()) > size-pos {
 		return nil, 0, 0, &Error{File: s.path(Log), Offset: pos, Reason: Truncated, Detail: fmt.Sprintf("a batch of %d bytes, %d are left", h.Size(), size-pos)}
 	}
-	buf = make([]byte, h.Size())
+	buf = alloc(h.Size())
 	if n, err := s.log.ReadAt(buf, pos); err != nil && (err != io.EOF || n < len(buf)) {
 		return nil, 0, 0, err
 	}
