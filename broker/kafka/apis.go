@@ -24,9 +24,9 @@ type api struct {
 	name     string
 	note     string // for docs/compatibility.md: what is not supported
 	schema   *schema
-	keeps    bool // the request holds on to the bytes of its frame
-	later    bool // the request is held in memory until it is answered, long after it was read
-	run      func(ca *call, body []byte) error
+	keeps    bool                              // the request holds on to the bytes of its frame
+	later    bool                              // the request is held in memory until it is answered, long after it was read
+	run      func(ca *call, body []byte) error // an error says that the call was not enqueued
 }
 
 func (a *api) flexible(version int16) bool { return version >= a.schema.flexible }
@@ -103,7 +103,11 @@ func (c *conn) serve(frame []byte) (keeps bool, err error) {
 	}
 	ca.began, ca.timed = c.s.clock(), true
 	c.stripe.apis[a.slot].requests.Add(1)
-	return a.keeps, a.run(ca, body)
+	if err := a.run(ca, body); err != nil {
+		c.s.requests.adjust(-ca.held) // it has no place in the queue, so the writer will not
+		return false, err
+	}
+	return a.keeps, nil
 }
 
 // charge counts the memory of a request beyond its frame: its elements while it is worked on, and all of it until it is answered if that comes later.

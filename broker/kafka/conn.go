@@ -40,6 +40,7 @@ type conn struct {
 
 	wake chan struct{} // to the writer, one slot: the head of the queue may be ready, or the end has come
 	room chan struct{} // to the reader, one slot: the queue became shorter
+	late chan struct{} // to a fetch that waits, one slot: it keeps the reader waiting, which so does not see its peer go
 
 	mu      sync.Mutex
 	queue   []*call // not yet taken by the writer, in the order of the requests
@@ -50,7 +51,7 @@ type conn struct {
 func newConn(s *Server, nc net.Conn, listener, ip string) *conn {
 	c := &conn{
 		s: s, nc: nc, ip: ip, listener: listener, br: bufio.NewReaderSize(nc, readBuffer),
-		stripe: &s.stripes[s.accepted.Load()%stripeCount], wake: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		stripe: &s.stripes[s.accepted.Load()%stripeCount], wake: make(chan struct{}, 1), room: make(chan struct{}, 1), late: make(chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	return c
@@ -231,8 +232,10 @@ func (c *conn) inFlight() int {
 	return len(c.queue)
 }
 
-// enqueue gives a call its place among the responses; while too many wait, the peer does.
+// enqueue gives a call its place among the responses; while too many wait, the peer does. A fetch that keeps it waiting for FrameTimeout is
+// answered with what there is: the write tells whether the peer is still there.
 func (c *conn) enqueue(ca *call) error {
+	var timeout *time.Timer
 	for {
 		c.mu.Lock()
 		if len(c.queue) < c.s.opt.MaxInFlight && c.waiting <= c.s.opt.MaxWaiting {
@@ -246,8 +249,18 @@ func (c *conn) enqueue(ca *call) error {
 			return nil
 		}
 		c.mu.Unlock()
+		if timeout == nil {
+			timeout = time.NewTimer(c.s.opt.FrameTimeout)
+			defer timeout.Stop()
+		}
 		select {
 		case <-c.room:
+		case <-timeout.C:
+			timeout.Reset(c.s.opt.FrameTimeout)
+			select {
+			case c.late <- struct{}{}:
+			default:
+			}
 		case <-c.ctx.Done():
 			return c.ctx.Err()
 		}

@@ -139,6 +139,8 @@ func (w *fetcher) collect() {
 		case <-moved:
 		case <-timer.C:
 			return
+		case <-w.c.late:
+			return
 		case <-w.c.ctx.Done():
 			return
 		case <-w.c.s.stopping:

@@ -101,6 +101,41 @@ func TestPipelinedFetches(t *testing.T) {
 	eventually(t, "nor when the peer is gone", func() bool { return n.s.Stats().RequestMemory == 0 })
 }
 
+// TestBlockedReader: a request that finds no place among the responses when its connection ends gives its memory back.
+func TestBlockedReader(t *testing.T) {
+	n := start(t, Options{MaxInFlight: 1})
+	id := n.create("t", 1)
+	req := fetchFrom(12, "t", id, 0, 0)
+	req.MaxWaitMillis, req.MinBytes = 1<<30, 1000
+	for len(req.Topics[0].Partitions) < 1000 { // so many elements count
+		req.Topics[0].Partitions = append(req.Topics[0].Partitions, req.Topics[0].Partitions[0])
+	}
+	for range 20 {
+		p := n.dial()
+		for range 3 { // one is with the writer or in the queue, and the next, or the one after it, has no place
+			p.send(req)
+		}
+		eventually(t, "two fetches are counted", func() bool { return n.s.Stats().RequestMemory >= 2*1000*elementCost })
+		for c := range n.conns() {
+			c.close()
+		}
+		eventually(t, "their memory is given back", func() bool { return n.s.Stats().RequestMemory == 0 })
+	}
+}
+
+// TestBlockedPeerGone: a peer that is gone is noticed though its connection is not read, because as many of its fetches wait as may.
+func TestBlockedPeerGone(t *testing.T) {
+	n := start(t, Options{MaxInFlight: 4, FrameTimeout: 50 * time.Millisecond})
+	req := fetchFrom(12, "t", n.create("t", 1), 0, 0)
+	req.MaxWaitMillis, req.MinBytes = 1<<30, 1000
+	p := n.dial()
+	for range 20 {
+		p.send(req)
+	}
+	_ = p.nc.Close()
+	eventually(t, "the connection is given up", func() bool { return n.s.Stats().Connections == 0 })
+}
+
 // conns returns the open connections.
 func (n *node) conns() map[*conn]struct{} {
 	n.s.mu.Lock()
