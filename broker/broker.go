@@ -80,7 +80,7 @@ type Broker struct {
 	logs        map[slot]*partition.Log
 	stopped     map[slot]string   // partitions that recovery stopped, and why
 	dropped     partition.Traffic // of partitions that are no longer here
-	dropAgain   atomic.Bool       // a deleted partition could not be dropped
+	again       atomic.Bool       // a partition could not be made or dropped
 
 	clock            *partition.Clock
 	recoverySeconds  float64

@@ -114,8 +114,8 @@ func (b *Broker) checkpoint() error {
 	return nil
 }
 
-// dropWait bounds a round of drops that are tried again.
-const dropWait = 10 * time.Second
+// againWait bounds a round of making and dropping partitions that is tried again.
+const againWait = 10 * time.Second
 
 // maintenance applies retention, rolls old segments, compacts, and drops what could not be dropped before.
 func (b *Broker) maintenance() {
@@ -137,10 +137,10 @@ func (b *Broker) clean(now int64) {
 			Class: "clock-jump", Message: fmt.Sprintf("the clock jumped by %v; retention by time pauses for a day", jump), Next: "date; timedatectl status",
 		})
 	}
-	if b.dropAgain.Swap(false) {
-		ctx, cancel := context.WithTimeout(context.Background(), dropWait)
+	if b.again.Swap(false) {
+		ctx, cancel := context.WithTimeout(context.Background(), againWait)
 		if err := b.reconcile(ctx); err != nil {
-			b.logger.Warn("deleted partitions are still there", "error", err)
+			b.logger.Warn("partitions are not yet what the metadata says; it is tried again", "error", err)
 		}
 		cancel()
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"slices"
@@ -225,5 +226,28 @@ func TestVanishedDirectory(t *testing.T) {
 	b = start(t, mem, mem)
 	if l, err := b.Log("t", 0); err != nil || l.HighWatermark() != 1 {
 		t.Errorf("the record is not there, %v", err)
+	}
+}
+
+// TestPartitionWithoutDescriptor: a partition whose files could not be made leaves nothing behind, and is made as soon as it can be.
+func TestPartitionWithoutDescriptor(t *testing.T) {
+	mem := vfs.NewMem(1)
+	disk := vfs.NewFaulty(mem)
+	b := start(t, mem, disk)
+	for skip, file := range []string{"partition.metadata", ".log", ".index", ".timeindex"} {
+		name := fmt.Sprint("t", skip)
+		disk.Inject(vfs.Fault{Op: vfs.OpCreate, Match: name + "-1", Skip: skip, Err: syscall.EMFILE})
+		r := b.CreateTopics(t.Context(), []TopicSpec{{Name: name, Partitions: 2, ReplicationFactor: -1}}, false)[0]
+		if r.Err == nil {
+			t.Fatalf("%s: the topic was made", file)
+		}
+		b.clean(time.Now().UnixMilli())
+		l, err := b.Log(name, 1)
+		if err != nil {
+			t.Fatalf("%s: after a round of maintenance: %v", file, err)
+		}
+		if err := <-b.put(t, l, 10); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

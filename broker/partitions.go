@@ -140,7 +140,10 @@ func (b *Broker) reconcile(ctx context.Context) error {
 	b.applyConfigs(image)
 	var errs []error
 	for _, t := range image.Topics {
-		errs = append(errs, b.openTopic(t))
+		if err := b.openTopic(t); err != nil {
+			errs = append(errs, err)
+			b.again.Store(true)
+		}
 	}
 	b.loadGroups(image)
 	dropped := b.dropDeleted(image)
@@ -215,7 +218,7 @@ func (b *Broker) dropDeleted(image *metadata.Image) (report [][16]byte) {
 		if err != nil {
 			b.logger.Warn("a deleted partition could not be dropped; it is tried again", "partition", l.Name(), "error", err)
 			failed[key.id] = true
-			b.dropAgain.Store(true)
+			b.again.Store(true)
 			continue
 		}
 		b.logsMu.Lock()

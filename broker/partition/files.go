@@ -22,10 +22,15 @@ const maxSmallFile = 256 << 20
 func logName(base int64) string { return segment.Log.Name(base) }
 
 // makeFiles makes the directory and the first segment of a new partition, unsynced.
-func (l *Log) makeFiles() error {
+func (l *Log) makeFiles() (err error) {
 	if err := l.env.FS.Mkdir(l.dir); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil { // nothing knows of the directory, and the next attempt makes it anew
+			err = errors.Join(err, vfs.RemoveAll(l.env.FS, l.dir))
+		}
+	}()
 	if err := writeMetadata(l.env.FS, l.dir, l.id.ID); err != nil {
 		return err
 	}
