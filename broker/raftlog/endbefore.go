@@ -27,14 +27,18 @@ func EndBefore(o Options, index uint64) (err error) {
 	// All frames behind the last one with a lower index are of entries that go: one with a lower index would have superseded that one.
 	in := wal.InspectOptions{FS: o.FS, Dir: o.Dir, DirID: o.DirID, Kind: wal.Raft, MinSynced: wal.LSN(r.synced)}
 	var keep wal.LSN
-	if _, err := wal.Inspect(in, func(g *wal.Group) error {
+	inv, err := wal.Inspect(in, func(g *wal.Group) error {
 		for i := range g.Frames {
 			if f := &g.Frames[i]; f.Type == wal.RaftEntry && uint64(f.First) < index {
 				keep = max(keep, f.LSN)
 			}
 		}
 		return nil
-	}); err != nil {
+	})
+	if err == nil {
+		err = inv.Unreadable()
+	}
+	if err != nil {
 		return err
 	}
 	cut, gone, err := wal.EndBefore(in, r.inv, keep+1)

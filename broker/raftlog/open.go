@@ -158,6 +158,11 @@ func (r *reader) readState() error {
 		var bad *statefile.BadError
 		if errors.As(stateErr, &bad) {
 			r.report.HardStateCopies = bad.Copies
+			for _, c := range bad.Copies {
+				if c.State == statefile.IOError {
+					return unreadable(c.Err)
+				}
+			}
 		}
 		return r.damage(base, -1, stateErr.Error(), "the term and vote of this member")
 	}
@@ -186,6 +191,11 @@ func (r *reader) readState() error {
 	return nil
 }
 
+// unreadable is no damage: the disk may read it the next time.
+func unreadable(err error) error {
+	return fmt.Errorf("the disk does not read Raft's state: %w; try again, or copy the directory to another disk", err)
+}
+
 // readLog reads every group.
 func (r *reader) readLog() error {
 	o := wal.InspectOptions{FS: r.o.FS, Dir: r.o.Dir, DirID: r.o.DirID, Kind: wal.Raft, MinSynced: wal.LSN(r.synced)}
@@ -194,6 +204,9 @@ func (r *reader) readLog() error {
 		return err
 	}
 	r.inv, r.report.Findings, r.report.Segments = inv, inv.Findings, len(inv.Segments)
+	if err := inv.Unreadable(); err != nil {
+		return unreadable(err)
+	}
 	for _, f := range inv.Findings {
 		switch {
 		case f.Verdict == wal.Corrupt && f.Reason == wal.ReasonManifest:

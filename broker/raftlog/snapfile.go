@@ -162,6 +162,9 @@ func loadSnapshots(o Options) (kept []snapFile, files []SnapshotFile, temps []st
 		if errors.Is(err, ErrVersion) {
 			return nil, nil, nil, fmt.Errorf("read %s: %w; use the release that wrote it, or a newer one", filepath.Join(o.Dir, snapDir, f.Name), err)
 		}
+		if stored.Unread && !errors.Is(err, fs.ErrNotExist) { // an older one would do, and the newest may be there the next time
+			return nil, nil, nil, unreadable(err)
+		}
 		if err != nil {
 			f.Problem = err.Error()
 			continue

@@ -150,7 +150,7 @@ func (s *scan) hold() error {
 // Hold copies the frames of a partition in (after, upTo] from a live journal to evidence/; it is partition.Env's Hold.
 func Hold(fsys vfs.FS, dir string, dirID [16]byte, id partition.Identity, after, upTo wal.LSN) (file string, last wal.LSN, err error) {
 	h := &holder{fs: fsys, dir: dir, name: partition.DirName(id.Topic, id.Partition), k: key{id.ID, id.Partition}, after: after}
-	_, err = wal.Inspect(wal.InspectOptions{FS: fsys, Dir: filepath.Join(dir, datadir.WalDir), DirID: dirID, Kind: wal.Journal}, func(g *wal.Group) error {
+	inv, err := wal.Inspect(wal.InspectOptions{FS: fsys, Dir: filepath.Join(dir, datadir.WalDir), DirID: dirID, Kind: wal.Journal}, func(g *wal.Group) error {
 		for i := range g.Frames {
 			if f := &g.Frames[i]; f.LSN <= upTo {
 				if err := h.add(f); err != nil {
@@ -160,6 +160,9 @@ func Hold(fsys vfs.FS, dir string, dirID [16]byte, id partition.Identity, after,
 		}
 		return nil
 	})
+	if err == nil {
+		err = inv.Unreadable() // else frames would be missing from what is held
+	}
 	if err == nil {
 		err = h.write()
 	}

@@ -140,7 +140,27 @@ func (s *scan) inspect(visit func(*wal.Group) error) (*wal.Inventory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recover %s: %w", s.dir, err)
 	}
-	return inv, nil
+	return inv, s.alike(inv)
+}
+
+// alike compares a later reading of the journal with the first, by which everything was judged. What a disk then did not read, or read otherwise, would
+// be taken for records that were never acknowledged.
+func (s *scan) alike(inv *wal.Inventory) error {
+	if s.inv == nil {
+		return nil
+	}
+	const next = "try again, or copy the directory to another disk"
+	if err := inv.Unreadable(); err != nil && s.inv.Unreadable() == nil {
+		return fmt.Errorf("recover %s: %w: %w; %s", s.dir, ErrUnreadable, err, next)
+	}
+	same := func(a, b wal.Finding) bool {
+		return a.File == b.File && a.Offset == b.Offset && a.Verdict == b.Verdict && a.Reason == b.Reason
+	}
+	if inv.Last != s.inv.Last || inv.Highest != s.inv.Highest || inv.Floor != s.inv.Floor || !slices.EqualFunc(inv.Findings, s.inv.Findings, same) {
+		return fmt.Errorf("recover %s: %w: it was read twice and was not the same: to LSN %d with %d findings, then to LSN %d with %d; %s",
+			s.dir, ErrUnreadable, s.inv.Last, len(s.inv.Findings), inv.Last, len(inv.Findings), next)
+	}
+	return nil
 }
 
 // survey reads the whole journal once, before anything changes: partitions, drops, cuts, replaced files, and what is lost.

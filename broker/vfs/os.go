@@ -3,8 +3,10 @@ package vfs
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"syscall"
+	"time"
 )
 
 // OS is the host's file system. Files are made with mode 0644 and directories with 0755, less the umask.
@@ -72,7 +74,28 @@ func (osFS) Free(dir string) (int64, error) {
 	return n, nil
 }
 
-func (f *osFile) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
+func (f *osFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.f.ReadAt(p, off)
+	if err != nil && errors.Is(err, syscall.EIO) {
+		return reread(f.f.Name(), func() (int, error) { return f.f.ReadAt(p, off) })
+	}
+	return n, err
+}
+
+// rereadAfter are the pauses before a read that failed with EIO is tried again: a bus reset or a busy array passes.
+var rereadAfter = []time.Duration{5 * time.Millisecond, 50 * time.Millisecond, 200 * time.Millisecond}
+
+// reread tries a read that failed again, and says so. The last answer counts.
+func reread(name string, read func() (int, error)) (n int, err error) {
+	for _, pause := range rereadAfter {
+		slog.Warn("the disk answered a read with an I/O error; it is tried again", "file", name, "pause", pause)
+		time.Sleep(pause)
+		if n, err = read(); err == nil || !errors.Is(err, syscall.EIO) {
+			break
+		}
+	}
+	return n, err
+}
 
 func (f *osFile) WriteAt(p []byte, off int64) (int, error) {
 	n, err := f.f.WriteAt(p, off)

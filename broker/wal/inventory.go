@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"fmt"
 	"time"
 
 	"chronik.dev/chronik/broker/statefile"
@@ -226,6 +227,16 @@ type CutNote struct {
 	// GiveUp is for a repair, never for a node: newest segments whose files are not there are given up. The log goes on above every LSN that they
 	// can have held.
 	GiveUp bool
+}
+
+// Unreadable returns an error that names the first place that the disk did not read, nil if it read all of it.
+func (inv *Inventory) Unreadable() error {
+	for i := range inv.Findings {
+		if f := &inv.Findings[i]; f.Verdict == IOError {
+			return fmt.Errorf("%s byte %d: %s: %w", f.File, f.Offset, f.Evidence, f.Err)
+		}
+	}
+	return nil
 }
 
 // EndMissing returns the file of the first of the newest segments that are not there; empty: the newest is there. Resume refuses such a log

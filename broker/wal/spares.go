@@ -65,7 +65,7 @@ func (in *inspector) notLive(c *candidate, used map[uint64]bool) {
 	finding := Finding{File: c.name, Segment: c.id, Length: min(c.size, BlockSize), Record: "segment header", Verdict: Notice, Reason: ReasonUnfinished}
 	switch {
 	case c.err != nil:
-		finding.Verdict, finding.Reason, finding.Err, finding.Evidence = IOError, ReasonRead, c.err, "the file cannot be opened"
+		finding.Verdict, finding.Reason, finding.Err, finding.Evidence = IOError, ReasonRead, c.err, "the disk does not read the file's header"
 	case c.version != nil:
 		finding.Verdict, finding.Reason, finding.Incomplete = UnknownVersion, ReasonVersion, true
 		finding.Evidence = c.version.Error() + ": use the release that wrote it, or a newer one"

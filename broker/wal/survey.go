@@ -150,6 +150,12 @@ func (in *inspector) readHeader(c *candidate) {
 	if err != nil {
 		h, err = findHeader(r)
 	}
+	for _, failed := range r.failed {
+		if err != nil && !c.spare { // a disk that does not read the header says nothing of what the file is
+			c.err = failed
+			return
+		}
+	}
 	if err != nil {
 		raw := r.view(0, 1)
 		c.blank = allZero(raw)
