@@ -44,6 +44,9 @@ type Options struct {
 	FS      vfs.FS
 	Logger  *slog.Logger
 	Version string // of the binary
+	// OpenFiles is how many descriptors the partitions' files may hold; 0 is three sixteenths of the process's limit, which is most of the quarter
+	// that connections never get.
+	OpenFiles int
 	// Progress is told how far boot recovery is, often.
 	Progress func(recovery.Progress)
 }
@@ -55,6 +58,8 @@ type Broker struct {
 	version string
 	started time.Time
 	nodeID  int32
+
+	openFiles int // descriptors for files of partitions
 
 	static *config.Config
 	cfg    atomic.Pointer[config.Config]
@@ -117,6 +122,13 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	b := &Broker{
 		fs: o.FS, logger: o.Logger, version: o.Version, started: time.Now(), static: o.Config, state: metadata.New(),
 		logs: map[slot]*partition.Log{}, stopped: map[slot]string{}, incidents: map[string]int{}, quit: make(chan struct{}), failed: make(chan struct{}),
+		openFiles: o.OpenFiles,
+	}
+	if b.openFiles == 0 {
+		b.openFiles = 4096 // where there is no limit of the process
+		if n := vfs.MaxDescriptors(); n > 0 {
+			b.openFiles = n / 16 * 3
+		}
 	}
 	b.draining, b.drain = context.WithCancel(context.Background())
 	b.cfg.Store(o.Config)

@@ -35,7 +35,7 @@ func open(t testing.TB, fs vfs.FS, pairs ...string) (*Broker, error) {
 			t.Fatal(err)
 		}
 	}
-	return Open(t.Context(), Options{DataDir: "data", Config: cfg, FS: fs, Logger: slog.New(slog.DiscardHandler), Version: "test"})
+	return Open(t.Context(), Options{DataDir: "data", Config: cfg, FS: fs, Logger: slog.New(slog.DiscardHandler), Version: "test", OpenFiles: 4})
 }
 
 // start opens a node and registers it. The test ends with a clean stop and a deep look at what is on the disk, which is mem below fs, or mem alone.
@@ -250,4 +250,39 @@ func TestPartitionWithoutDescriptor(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestManyPartitions: the files of 50 partitions share four descriptors, before and after a restart.
+func TestManyPartitions(t *testing.T) {
+	mem := vfs.NewMem(1)
+	const n = 50
+	b := start(t, mem, nil)
+	if r := b.CreateTopics(t.Context(), []TopicSpec{{Name: "t", Partitions: n, ReplicationFactor: -1}}, false)[0]; r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	round := func(b *Broker, want int64) {
+		t.Helper()
+		for i := range int32(n) {
+			l, err := b.Log("t", i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := <-b.put(t, l, 100); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.Flush(); err != nil {
+				t.Fatal(err)
+			}
+			if data, err := l.Read(partition.ReadRequest{Offset: want - 1, UpTo: want, MaxBytes: 1000}); err != nil || len(data) == 0 || l.LogEnd() != want {
+				t.Fatalf("partition %d of %d records: %d bytes, %v", i, l.LogEnd(), len(data), err)
+			}
+			if open := b.env.FS.(*vfs.Handles).Open(); open > 4 {
+				t.Fatalf("%d descriptors", open)
+			}
+		}
+	}
+	round(b, 1)
+	round(b, 2)
+	killed := mem.Kill()
+	round(start(t, killed, nil), 3)
 }

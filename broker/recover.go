@@ -14,19 +14,11 @@ import (
 	"chronik.dev/chronik/broker/wal"
 )
 
-// openFiles is how many descriptors the partitions' files may hold: most of the quarter of the process's that connections never get.
-func openFiles() int {
-	if n := vfs.MaxDescriptors(); n > 0 {
-		return n / 16 * 3
-	}
-	return 8192
-}
-
 // openLogs recovers journal and partitions and makes what needs them.
 func (b *Broker) openLogs(founding bool) error {
 	cfg := b.static
 	b.env = &partition.Env{
-		FS: vfs.NewHandles(b.fs, openFiles()), Pool: partition.NewPool(cfg.TailMemoryBytes()), Now: func() int64 { return time.Now().UnixMilli() },
+		FS: vfs.NewHandles(b.fs, b.openFiles), Pool: partition.NewPool(cfg.TailMemoryBytes()), Now: func() int64 { return time.Now().UnixMilli() },
 		Logger: b.logger, Incident: b.incident,
 	}
 	began := time.Now()

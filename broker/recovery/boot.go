@@ -76,7 +76,10 @@ func Boot(o Options) (*Result, error) {
 	s.env, s.meter.tell, s.ledger, s.release = o.Env, o.Progress, o.Report, o.Release
 	s.known, s.gone = o.Adopt, o.Gone
 	s.setTopics(o.Topic, o.Config)
-	o.Env.FS, o.Env.Dir = o.FS, s.topicsDir()
+	o.Env.Dir = s.topicsDir()
+	if o.Env.FS == nil {
+		o.Env.FS = o.FS
+	}
 	o.Env.Hold = func(id partition.Identity, after, upTo wal.LSN) (string, wal.LSN, error) {
 		return Hold(o.FS, o.Dir, o.DirID, id, after, upTo)
 	}
