@@ -32,6 +32,7 @@ type Remains struct {
 	Highest  uint64            // the highest index that anything names, the journal too
 	Last     uint64            // of the last entry, or of the newest snapshot
 	From     uint64            // index of the snapshot that State was begun with; 1: the founding
+	Lost     bool              // there is none, nor a log that reaches back to the founding: State holds what the entries left give, if any
 	State    *metadata.State   // that, and every intact entry behind it
 	Applied  int               // entries behind it that are intact
 	Missing  []Range           // indexes behind it of which no entry is left, ascending
@@ -55,14 +56,17 @@ type PartitionOnDisk struct {
 // ErrNewer says that another release wrote a part of the state: it is not damaged, and this program cannot judge what it means.
 var ErrNewer = errors.New("written by a newer release")
 
-// Remains reads everything that is left, journal included, and applies to the metadata what can be applied. Errors: ErrNewer, ErrStarted, a
-// disk that does not read, an identity that cannot be read, or no snapshot to begin with and no log that reaches back to the founding.
+// Remains reads everything that is left, journal included, and applies to the metadata what can be applied; raft/ itself may be gone. Errors: ErrNewer,
+// ErrStarted, a disk that does not read, or an identity that cannot be read.
 func (d *Dir) Remains() (*Remains, error) {
 	id, known := d.identity()
 	if !known {
 		return nil, fmt.Errorf("%s: the identity of the data directory cannot be read; run `chronik wal verify` on it", d.Path)
 	}
 	s, err := d.read(true, true)
+	if errors.Is(err, fs.ErrNotExist) { // raft/ is gone
+		s, err = &state{Contents: &raftlog.Contents{Winner: -1, Log: &wal.Inventory{}}}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +84,10 @@ func (d *Dir) Remains() (*Remains, error) {
 		return nil, err
 	}
 	r.Members = members(r.Conf)
-	onDisk, err := d.partitions()
+	if r.Lost {
+		r.Members = s.voted(r.Members)
+	}
+	onDisk, err := d.partitions(r.Lost)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +145,8 @@ type start struct {
 }
 
 // begin chooses the start from which the log reaches farthest, the newest of equal ones, and applies every intact entry behind it at its own
-// index: a command that depended on a lost one is refused by the state machine and changes nothing.
+// index: a command that depended on a lost one is refused by the state machine and changes nothing. Without a start it begins with nothing, in a group
+// of this member alone.
 func (r *Remains) begin(d *Dir, s *state) error {
 	var best *start
 	consider := func(c *start) {
@@ -170,8 +178,10 @@ func (r *Remains) begin(d *Dir, s *state) error {
 		m.Apply(raftlog.FoundingIndex, nil)
 		consider(&start{index: raftlog.FoundingIndex, meta: m, conf: &raftpb.ConfState{Voters: []uint64{r.Member}}})
 	}
-	if best == nil {
-		return fmt.Errorf("%s: no intact snapshot, and the log does not reach back to the founding of the group: the metadata cannot be rebuilt from this directory", d.Path)
+	if r.Lost = best == nil; r.Lost {
+		m := metadata.New()
+		m.Apply(raftlog.FoundingIndex, nil)
+		best = &start{index: raftlog.FoundingIndex, meta: m, conf: &raftpb.ConfState{Voters: []uint64{r.Member}}}
 	}
 	var behind []*stored
 	for _, e := range s.log() {
@@ -188,6 +198,22 @@ func (r *Remains) begin(d *Dir, s *state) error {
 	}
 	r.From, r.State, r.Conf, r.Applied = best.index, best.meta, conf, len(behind)
 	return nil
+}
+
+// voted adds to the members those that anything here names as voted for.
+func (s *state) voted(members []uint64) []uint64 {
+	add := func(vote uint64) {
+		if vote != 0 && !slices.Contains(members, vote) {
+			members = append(members, vote)
+		}
+	}
+	for i := range s.heads {
+		add(s.heads[i].Vote)
+	}
+	for i := range s.Contents.HardState {
+		add(s.Contents.HardState[i].Vote)
+	}
+	return members
 }
 
 // highest finds the highest index that anything names.
@@ -228,8 +254,9 @@ func (r *Remains) missing(s *state) {
 	gap(r.Highest)
 }
 
-// partitions lists what checkpoint and journal know of partitions that were not dropped. Journal damage is not this reader's to report.
-func (d *Dir) partitions() ([]PartitionOnDisk, error) {
+// partitions lists what checkpoint and journal know of partitions that were not dropped; if the metadata are lost and no checkpoint can be read, what their
+// directories say too. Journal damage is not this reader's to report.
+func (d *Dir) partitions(lost bool) ([]PartitionOnDisk, error) {
 	type slot struct {
 		id     [16]byte
 		number int32
@@ -247,15 +274,22 @@ func (d *Dir) partitions() ([]PartitionOnDisk, error) {
 		}
 	}
 	base := filepath.Join(d.Root, datadir.WalDir, datadir.CheckpointBase)
-	if f, err := statefile.Load(d.FS, base, partition.CheckpointKind, partition.CheckpointVersion, d.options().DirID); err == nil {
-		if c, err := partition.UnmarshalCheckpoint(f.Body()); err == nil {
+	f, err := statefile.Load(d.FS, base, partition.CheckpointKind, partition.CheckpointVersion, d.options().DirID)
+	if err == nil {
+		var c *partition.Checkpoint
+		if c, err = partition.UnmarshalCheckpoint(f.Body()); err == nil {
 			for i := range c.Partitions {
 				note(c.Partitions[i].Identity, c.Partitions[i].Epoch)
 			}
 		}
 	}
+	if err != nil && lost {
+		if err := d.directories(note); err != nil {
+			return nil, err
+		}
+	}
 	o := wal.InspectOptions{FS: d.FS, Dir: filepath.Join(d.Root, datadir.WalDir), DirID: d.options().DirID, Kind: wal.Journal}
-	_, err := wal.Inspect(o, func(g *wal.Group) error {
+	_, err = wal.Inspect(o, func(g *wal.Group) error {
 		for i := range g.Frames {
 			f := &g.Frames[i]
 			switch known := all[slot{f.ID, f.Partition}]; {
@@ -275,6 +309,9 @@ func (d *Dir) partitions() ([]PartitionOnDisk, error) {
 	var out []PartitionOnDisk
 	for k, p := range all {
 		if !dropped[k.id] {
+			if p.RaftIndex == 0 { // only its directory is known: the first index that a command can have
+				p.RaftIndex = raftlog.FoundingIndex + 1
+			}
 			out = append(out, *p)
 		}
 	}
@@ -282,4 +319,23 @@ func (d *Dir) partitions() ([]PartitionOnDisk, error) {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), slices.Compare(a.ID[:], b.ID[:]), cmp.Compare(a.Partition, b.Partition))
 	})
 	return out, nil
+}
+
+// directories notes the partitions whose directories say which topic they are of: all that is left to ask where no checkpoint can be read.
+func (d *Dir) directories(note func(partition.Identity, int32)) error {
+	dir := filepath.Join(d.Root, datadir.TopicsDir)
+	infos, err := d.FS.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, info := range infos {
+		topic, number, ok := partition.SplitDirName(info.Name())
+		if !ok || !info.IsDir() {
+			continue
+		}
+		if id, err := partition.TopicID(d.FS, filepath.Join(dir, info.Name())); err == nil {
+			note(partition.Identity{Topic: topic, ID: id, Partition: number}, 0)
+		}
+	}
+	return nil
 }

@@ -14,6 +14,8 @@ import (
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/metadata"
 	"chronik.dev/chronik/broker/raftlog"
+	"chronik.dev/chronik/broker/statefile"
+	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
 	"chronik.dev/chronik/raftdump"
 )
@@ -24,11 +26,18 @@ const offsetsTopic = "__consumer_offsets"
 // producerBlock is the highest number of producer ids that one Raft entry hands out (docs/format/metadata.md).
 const producerBlock = 1 << 20
 
+// idsPerMilli is more producer ids per millisecond than a node hands out, which syncs an entry for each block. Ids that begin at a time in milliseconds times this
+// are above all that were handed out before, lost metadata or not, and stay below 2^53 for a long time.
+const idsPerMilli = 1 << 10
+
 // HardState plans a start for the metadata group of one whose Raft state is damaged: a term above every term seen, no vote, and as commit
 // index what log, snapshots and journal prove. The log is kept if only HardState is bad; else a snapshot of everything that the entries left
-// give replaces it. What is lost is named, and topics that the journal knows are kept. In a group of several it is refused with ErrRefused:
-// such a member could vote twice in one term. Sound state is ErrNothing.
+// give replaces it; raft/ may be gone, or another directory's. What is lost is named, and topics that the journal knows are kept. In a group of several it is
+// refused with ErrRefused: such a member could vote twice in one term. Sound state is ErrNothing.
 func HardState(d *Draft) error {
+	if err := d.foreignRaft(); err != nil {
+		return err
+	}
 	if err := d.manifest(datadir.RaftDir, wal.Raft); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -45,9 +54,10 @@ func HardState(d *Draft) error {
 		return fmt.Errorf("%w: the group is %s and this is member %x: in a group of several, a member whose Raft state is damaged could vote twice in one "+
 			"term and elect two leaders; let it rejoin as a learner, with an empty raft/ and under a new member id", ErrRefused, hexes(r.Members), r.Member)
 	}
+	r.Term = max(r.Term, raftlog.FoundingTerm)
 	hard := &raftpb.HardState{Term: new(r.Term + 1), Vote: new(uint64(0)), Commit: new(min(r.Commit, r.Last))}
 	d.Say("%s: %s: %s", raftName(d, wrong.File), wrong.Reason, wrong.Evidence)
-	if len(r.Missing)+r.Unknown == 0 {
+	if len(r.Missing)+r.Unknown == 0 && !r.Lost {
 		if err := raftlog.RewriteHardState(r.Options, hard, r.Synced, r.Sequence+1); err != nil {
 			return err
 		}
@@ -90,8 +100,40 @@ func gravest(dir *raftdump.Dir) (*raftdump.Finding, error) {
 	return nil, nil
 }
 
-// rebuildRaft replaces all of raft/ by a snapshot of what is left. Its index is above every one that anything names, so no index means two things.
-func rebuildRaft(d *Draft, r *raftdump.Remains, hard *raftpb.HardState) error {
+// foreignRaft removes a raft/ that is all of another directory: nothing in it is of this one.
+func (d *Draft) foreignRaft() error {
+	of := ""
+	if d.DirID == [16]byte{} {
+		return nil
+	}
+	for _, base := range []string{datadir.ManifestBase, datadir.HardStateBase} {
+		switch owner, named := statefile.Owner(d.FS, d.Path(datadir.RaftDir, base)); {
+		case named && owner == d.DirID:
+			return nil
+		case named:
+			of = hexID(owner)
+		}
+	}
+	if of == "" {
+		return nil
+	}
+	inv, err := wal.Inspect(wal.InspectOptions{FS: d.FS, Dir: d.Path(datadir.RaftDir), DirID: d.DirID, Kind: wal.Raft}, nil)
+	if err != nil || len(inv.Segments) > 0 {
+		return err
+	}
+	d.Say("raft/ is of directory %s, and this one's is gone", of)
+	return vfs.RemoveAll(d.FS, d.Path(datadir.RaftDir))
+}
+
+// loseRaft adds the entries that are lost to the plan, and returns how many producer ids they may have handed out.
+func loseRaft(d *Draft, r *raftdump.Remains) (ids int64) {
+	if r.Lost {
+		d.Lose(Loss{What: "Raft entries", First: raftlog.FoundingIndex + 1, Last: LossUnknown, Count: LossUnknown, Acknowledged: AckUnknown,
+			Note: "configuration of topics, brokers and cluster; deletions that were not carried out yet"})
+		d.Say("nothing is left of the metadata: which members and brokers there were is not known, and this plan is only right for a node that was alone")
+		d.Needs("the metadata are lost, but for the topics that are on this disk")
+		return d.Now.UnixMilli() * idsPerMilli
+	}
 	var lost int64
 	for _, m := range r.Missing {
 		acked := AckUnknown
@@ -105,11 +147,21 @@ func rebuildRaft(d *Draft, r *raftdump.Remains, hard *raftpb.HardState) error {
 	if lost > 0 {
 		d.Needs("the metadata lose %d entries that were durable", lost)
 	}
+	return lost * producerBlock
+}
+
+// rebuildRaft replaces all of raft/ by a snapshot of what is left. Its index is above every one that anything names, so no index means two things.
+func rebuildRaft(d *Draft, r *raftdump.Remains, hard *raftpb.HardState) error {
+	passed := loseRaft(d, r)
 	topics, err := adopted(d, r)
 	if err != nil {
 		return err
 	}
-	if err := r.State.Adopt(r.Highest, topics, lost*producerBlock); err != nil {
+	id, err := datadir.Inspect(d.FS, d.Dir)
+	if err != nil {
+		return err
+	}
+	if err := r.State.Adopt(r.Highest, id.Identity.ClusterID, topics, passed); err != nil {
 		return fmt.Errorf("%w: %w; the topics must be renamed or dropped by hand", ErrRefused, err)
 	}
 	data, err := r.State.Snapshot()
@@ -122,13 +174,16 @@ func rebuildRaft(d *Draft, r *raftdump.Remains, hard *raftpb.HardState) error {
 		return err
 	}
 	from := fmt.Sprintf("the snapshot at index %d", r.From)
-	if r.From == raftlog.FoundingIndex {
+	switch {
+	case r.Lost:
+		from = fmt.Sprintf("the topics that are on this disk (%d)", len(topics))
+	case r.From == raftlog.FoundingIndex:
 		from = "the founding"
 	}
 	d.Say("raft/ is made anew: a snapshot at index %d of %s and %d entries behind it, state hash %016x", r.Highest, from, r.Applied, r.State.Hash())
 	d.Say("HardState gets term %d, above the highest seen (%d), no vote, commit %d, sequence %d", hard.GetTerm(), r.Term, r.Highest, r.Sequence+1)
-	if lost > 0 {
-		d.Say("%d producer ids are passed over: lost entries may have handed them out", lost*producerBlock)
+	if passed > 0 {
+		d.Say("%d producer ids are passed over: lost entries may have handed them out", passed)
 	}
 	return nil
 }
@@ -180,7 +235,7 @@ func adopt(d *Draft, image *metadata.Image, p *raftdump.PartitionOnDisk) (*metad
 	if p.Topic == offsetsTopic {
 		t.Internal, t.Configs = true, config.New().OffsetsTopic()
 	}
-	d.Say("topic %s (id %s) is taken from the journal; its configuration is lost: it keeps everything until its retention is set again", t.Name,
+	d.Say("topic %s (id %s) is taken from what is on this disk; its configuration is lost: it keeps everything until its retention is set again", t.Name,
 		hex.EncodeToString(t.ID[:]))
 	return t, nil
 }

@@ -69,6 +69,9 @@ func raftReport(t *testing.T, fs vfs.FS) *raftlog.Report {
 // seenTerm is the highest term that anything in raft/ names.
 func seenTerm(t *testing.T, fs vfs.FS) uint64 {
 	t.Helper()
+	if there, err := vfs.Exists(fs, root+"/raft"); err != nil || !there {
+		return 0
+	}
 	h, err := (&raftdump.Dir{FS: fs, Path: filepath.Join(root, datadir.RaftDir), Root: root}).HardState()
 	must(t, err)
 	return h.LastTerm
@@ -78,6 +81,9 @@ func seenTerm(t *testing.T, fs vfs.FS) uint64 {
 // said before.
 func TestHardState(t *testing.T) {
 	left, early, all := raftNode(t)
+	n := startNode(t, left.Kill())
+	ids := n.b.Image().NextProducerID
+	n.kill()
 	segment := ""
 	for name := range raftFiles(t, left) {
 		if strings.HasSuffix(name, "000000002.wal") {
@@ -120,13 +126,39 @@ func TestHardState(t *testing.T) {
 				must(t, vfs.WriteFile(m, name, b))
 			}
 		}, 3, false, "topic b "},
+		{"all of raft/ is gone", func(m *vfs.Mem) { must(t, vfs.RemoveAll(m, root+"/raft")) }, LossUnknown, false, "topic b "},
+		{"all but HardState is gone", func(m *vfs.Mem) {
+			for name := range raftFiles(t, m) {
+				if !strings.Contains(name, "hardstate") {
+					must(t, m.Remove(name))
+				}
+			}
+		}, LossUnknown, false, "topic b "},
+		{"raft/ is another directory's", func(m *vfs.Mem) {
+			must(t, vfs.RemoveAll(m, root+"/raft"))
+			must(t, vfs.MkdirAll(m, root+"/raft/snapshots"))
+			n := startNode(t, vfs.NewMem(2))
+			n.create("c", 1)
+			for name, b := range raftFiles(t, n.kill()) {
+				must(t, vfs.WriteFile(m, name, b))
+			}
+		}, LossUnknown, false, "raft/ is of directory "},
+		{"raft/ and the checkpoint are gone", func(m *vfs.Mem) {
+			must(t, vfs.RemoveAll(m, root+"/raft"))
+			must(t, m.Remove(root+"/wal/checkpoint.0"))
+			must(t, m.Remove(root+"/wal/checkpoint.1"))
+		}, LossUnknown, false, "topic b "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := left.Kill()
 			c.damage(m)
+			verb := HardState
+			if strings.HasSuffix(c.name, "the checkpoint are gone") {
+				verb = Mend
+			}
 			term := seenTerm(t, m)
-			p, n := repaired(t, m, HardState)
-			if p.LossTotal != c.lost || (len(p.NeedsAccept) > 0) != (c.lost > 0) {
+			p, n := repaired(t, m, verb)
+			if p.LossTotal != c.lost || (len(p.NeedsAccept) > 0) != (c.lost != 0) {
 				t.Errorf("the plan loses %d entries (%+v), needs %q; %d expected", p.LossTotal, p.Loss, p.NeedsAccept, c.lost)
 			}
 			text := strings.Join(p.Summary, "\n")
@@ -135,6 +167,9 @@ func TestHardState(t *testing.T) {
 			}
 			if r := n.b.Raft(); c.says != "the manifest of raft/ is made anew" && (r.Recovered.Term <= term || r.Recovered.Vote != 0) || r.Term <= r.Recovered.Term {
 				t.Errorf("started with %+v; the highest term seen was %d", r.Recovered, term)
+			}
+			if next := n.b.Image().NextProducerID; c.lost != 0 && next <= ids {
+				t.Errorf("producer ids go on at %d, and were given out up to %d", next, ids)
 			}
 			if got := n.read("b", 1); !slices.Equal(got, all) {
 				t.Errorf("%d records of b are served, %d expected", len(got), len(all))
@@ -204,6 +239,14 @@ func TestHardStateOfSeveral(t *testing.T) {
 	if treeHash(t, left) != old {
 		t.Fatal("a refusal changed the directory")
 	}
+	must(t, raftlog.Rebuild(r.Options, snap, &raftpb.HardState{Term: new(r.Term), Vote: new(uint64(7)), Commit: new(r.Last)}, 9))
+	for name := range raftFiles(t, left) { // what is left voted for a member that nothing else names
+		if !strings.Contains(name, "hardstate") {
+			must(t, left.Remove(name))
+		}
+	}
+	_, err = New(Options{FS: left, Dir: root, Verb: "raft hardstate repair"}, HardState)
+	wantIs(t, err, ErrRefused, "rejoin as a learner")
 }
 
 // TestOneVerdict checks that `wal verify` on a data directory and `raft verify` say the same of Raft's state.

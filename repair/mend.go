@@ -127,11 +127,11 @@ func waits(r *recovery.Report) bool {
 	return false
 }
 
-// manifest makes a new manifest of the journal or of Raft's log if no copy can be used.
+// manifest makes a new manifest of the journal or of Raft's log if no copy can be used, and there are segments that it could list.
 func (d *Draft) manifest(dir string, kind wal.Kind) error {
 	o := wal.InspectOptions{FS: d.FS, Dir: d.Path(dir), DirID: d.DirID, Kind: kind}
 	inv, err := wal.Inspect(o, nil)
-	if err != nil {
+	if err != nil || len(inv.Segments) == 0 {
 		return err
 	}
 	for i := range inv.Findings {

@@ -105,6 +105,10 @@ var causes = []cause{
 	{"manifest-lost", func(f *Finding) bool {
 		return grave(f) && inDir(f, datadir.WalDir) && f.Reason == string(wal.ReasonManifest)
 	}, "Neither copy of the journal's manifest can be used; it can be made anew from the segments.", repairPlan},
+	{"raft-gone", func(f *Finding) bool {
+		return grave(f) && f.File == datadir.RaftDir && f.Reason == string(wal.ReasonFile)
+	}, "raft/ is gone, and with it the metadata: restore it if you have it; else the node goes on with the topics that are on this disk, and " +
+		"their configuration is lost.", repairPlan},
 	{"raft-damaged", func(f *Finding) bool { return grave(f) && inDir(f, datadir.RaftDir) },
 		"The Raft state of this node is damaged (%s): it must not vote and does not start.", repairPlan},
 	{"segment-lost", func(f *Finding) bool {

@@ -11,10 +11,10 @@ func TestAdopt(t *testing.T) {
 	}
 	s := New()
 	s.Apply(5, nil)
-	if err := s.Adopt(9, []*Topic{topic("a.b", 1, 4), topic("c", 2, 0)}, 1000); err != nil {
+	if err := s.Adopt(9, "here", []*Topic{topic("a.b", 1, 4), topic("c", 2, 0)}, 1000); err != nil {
 		t.Fatal(err)
 	}
-	if im := s.Image(); im.Index != 9 || im.NextProducerID != 1000 || im.Topics["a.b"].Partitions[0].LeaderEpoch != 4 || im.TopicsByID[[16]byte{2}] == nil {
+	if im := s.Image(); im.Index != 9 || im.ClusterID != "here" || im.NextProducerID != 1000 || im.Topics["a.b"].Partitions[0].LeaderEpoch != 4 || im.TopicsByID[[16]byte{2}] == nil {
 		t.Fatalf("adopted %+v", im)
 	}
 	data, err := s.Snapshot()
@@ -35,14 +35,17 @@ func TestAdopt(t *testing.T) {
 		"no topic can be so":             {10, topic("no/topic", 4, 0)},
 		"topic \"e\" with 0 partitions:": {10, &Topic{Name: "e", ID: [16]byte{4}}},
 	} {
-		if err := s.Adopt(c.index, []*Topic{topic("fine", 9, 0), c.topic}, 1); err == nil || !strings.Contains(err.Error(), name) {
+		if err := s.Adopt(c.index, "here", []*Topic{topic("fine", 9, 0), c.topic}, 1); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if err := s.Adopt(10, "there", nil, 0); err == nil || !strings.Contains(err.Error(), "cluster here") {
+		t.Errorf("another cluster's: %v", err)
 	}
 	if s.Hash() != before {
 		t.Error("a refused adoption changed the state")
 	}
-	if err := s.Adopt(9, []*Topic{topic("a.b", 1, 7)}, 0); err != nil || s.Image().Topics["a.b"].Partitions[0].LeaderEpoch != 7 || len(s.Image().Topics) != 2 {
+	if err := s.Adopt(9, "here", []*Topic{topic("a.b", 1, 7)}, 0); err != nil || s.Image().Topics["a.b"].Partitions[0].LeaderEpoch != 7 || len(s.Image().Topics) != 2 {
 		t.Errorf("in place of itself: %v, %+v", err, s.Image().Topics)
 	}
 }

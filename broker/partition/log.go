@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -130,6 +131,19 @@ type ticket struct {
 // DirName is the name of a partition's directory.
 func DirName(topic string, partition int32) string {
 	return topic + "-" + strconv.FormatInt(int64(partition), 10)
+}
+
+// SplitDirName parses "topic-partition"; ok is false for what DirName does not give.
+func SplitDirName(name string) (topic string, number int32, ok bool) {
+	i := strings.LastIndexByte(name, '-')
+	if i <= 0 {
+		return "", 0, false
+	}
+	n, err := strconv.ParseInt(name[i+1:], 10, 32)
+	if err != nil || n < 0 || DirName(name[:i], int32(n)) != name {
+		return "", 0, false
+	}
+	return name[:i], int32(n), true
 }
 
 // DeletedDirName is the name that the directory gets when the partition is dropped.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -47,23 +46,10 @@ func (s *scan) listTopics() ([]*entry, error) {
 	return out, nil
 }
 
-// splitDir parses "topic-partition".
-func splitDir(name string) (topic string, number int32, ok bool) {
-	i := strings.LastIndexByte(name, '-')
-	if i <= 0 {
-		return "", 0, false
-	}
-	n, err := strconv.ParseInt(name[i+1:], 10, 32)
-	if err != nil || n < 0 || partition.DirName(name[:i], int32(n)) != name {
-		return "", 0, false
-	}
-	return name[:i], int32(n), true
-}
-
 // topicOfDirectory finds a topic's name by the partition.metadata of a directory.
 func (s *scan) topicOfDirectory(k key) string {
 	for _, e := range s.entries {
-		if topic, n, ok := splitDir(e.name); ok && e.known && e.id == k.id && n == k.partition {
+		if topic, n, ok := partition.SplitDirName(e.name); ok && e.known && e.id == k.id && n == k.partition {
 			return topic
 		}
 	}

@@ -57,7 +57,7 @@ func (o *doctorOptions) run(a *app, target *walinspect.Target, bar *progress) er
 func diagnosisText(d walinspect.Diagnosis, w io.Writer) error {
 	fmt.Fprintf(w, "%s: %s\n", d.Target, d.Diagnosis)
 	for i, p := range d.Problems {
-		fmt.Fprintf(w, "\n%d. %s (%s, %d findings)\n   %s\n", i+1, p.Code, p.Verdict, p.Findings, p.Diagnosis)
+		fmt.Fprintf(w, "\n%d. %s (%s, %s)\n   %s\n", i+1, p.Code, p.Verdict, counted(p.Findings, "finding"), p.Diagnosis)
 		for _, e := range p.Evidence {
 			fmt.Fprintf(w, "   evidence: %s\n", e)
 		}
