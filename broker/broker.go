@@ -189,6 +189,9 @@ func (b *Broker) openRaft(ctx context.Context, founding bool) error {
 		FS: b.fs, Dir: b.dir.Path(datadir.RaftDir), DirID: id.DirectoryID, MemberID: id.MemberID, Found: founding,
 		StateMachine: b.state, Logger: b.logger, Log: raftlog.Options{Evidence: b.saveRaftTail},
 	})
+	if errors.Is(err, raftlog.ErrMissing) {
+		err = fmt.Errorf("%w; restore it, or run chronik repair plan --dir %s", err, datadir.Quote(b.dir.Path()))
+	}
 	if err != nil {
 		return fmt.Errorf("metadata group: %w", err)
 	}

@@ -116,6 +116,7 @@ func exitCode(err error) int {
 		{raftlog.ErrVersion, exitVersion},
 		{recovery.ErrUnreadable, exitIO},
 		{recovery.ErrNoJournal, exitCorrupt},
+		{raftlog.ErrMissing, exitCorrupt},
 		{recovery.ErrNoCheckpoint, exitCorrupt},
 		{datadir.ErrNoIdentity, exitCorrupt},
 		{wal.ErrNoSpace, exitNoSpace},
