@@ -77,26 +77,24 @@ func seenTerm(t *testing.T, fs vfs.FS) uint64 {
 	return h.LastTerm
 }
 
-// TestHardState damages raft/ in every way that stops a node. After the repair the node starts, has every topic and record, and what is lost was
-// said before.
-func TestHardState(t *testing.T) {
-	left, early, all := raftNode(t)
-	n := startNode(t, left.Kill())
-	ids := n.b.Image().NextProducerID
-	n.kill()
+// raftDamage is one way to stop a node by its raft/, and what the repair must say of it.
+type raftDamage struct {
+	name   string
+	damage func(*vfs.Mem)
+	lost   int64
+	keeps  bool // the log stays
+	says   string
+}
+
+// raftDamages are such ways for raftNode's directory.
+func raftDamages(t *testing.T, left *vfs.Mem, early map[string][]byte) []raftDamage {
 	segment := ""
 	for name := range raftFiles(t, left) {
 		if strings.HasSuffix(name, "000000002.wal") {
 			segment = name
 		}
 	}
-	for _, c := range []struct {
-		name   string
-		damage func(*vfs.Mem)
-		lost   int64
-		keeps  bool // the log stays
-		says   string
-	}{
+	return []raftDamage{
 		{"both copies damaged", func(m *vfs.Mem) {
 			must(t, m.Flip(root+"/raft/hardstate.0", 60, 1))
 			must(t, m.Flip(root+"/raft/hardstate.1", 70, 1))
@@ -148,7 +146,17 @@ func TestHardState(t *testing.T) {
 			must(t, m.Remove(root+"/wal/checkpoint.0"))
 			must(t, m.Remove(root+"/wal/checkpoint.1"))
 		}, LossUnknown, false, "topic b "},
-	} {
+	}
+}
+
+// TestHardState damages raft/ in every way that stops a node. After the repair the node starts, has every topic and record, and what is lost was
+// said before.
+func TestHardState(t *testing.T) {
+	left, early, all := raftNode(t)
+	n := startNode(t, left.Kill())
+	ids := n.b.Image().NextProducerID
+	n.kill()
+	for _, c := range raftDamages(t, left, early) {
 		t.Run(c.name, func(t *testing.T) {
 			m := left.Kill()
 			c.damage(m)
