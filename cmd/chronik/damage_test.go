@@ -7,10 +7,13 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"strconv"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"chronik.dev/chronik/broker/datadir"
+	"chronik.dev/chronik/broker/segment"
 	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
@@ -83,5 +86,37 @@ func cmdNewer(ts *testscript.TestScript, _ bool, args []string) {
 		binary.LittleEndian.PutUint16(b[6:], 99)
 		binary.LittleEndian.PutUint32(b[44:], crc32.Checksum(b[:44], crc32.MakeTable(crc32.Castagnoli)))
 		ts.Check(os.WriteFile(name, b, 0o644))
+	}
+}
+
+// cmdOverlap gives a partition directory a second segment that begins with the batch at an offset, which the first one keeps.
+func cmdOverlap(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: overlap DIR OFFSET")
+	}
+	offset, err := strconv.ParseUint(args[1], 10, 63)
+	ts.Check(err)
+	content, err := os.ReadFile(filepath.Join(ts.MkAbs(args[0]), segment.Log.Name(0)))
+	ts.Check(err)
+	for len(content) > 12 && binary.BigEndian.Uint64(content) != offset {
+		content = content[12+binary.BigEndian.Uint32(content[8:]):]
+	}
+	ts.Check(os.WriteFile(filepath.Join(ts.MkAbs(args[0]), segment.Log.Name(int64(offset))), content, 0o644))
+}
+
+// cmdAppears waits for a file that the node makes beside its work.
+func cmdAppears(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: appears PATTERN")
+	}
+	for end := time.Now().Add(clientTimeout); ; time.Sleep(20 * time.Millisecond) {
+		names, err := filepath.Glob(ts.MkAbs(args[0]))
+		ts.Check(err)
+		if len(names) > 0 {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("no file %s", args[0])
+		}
 	}
 }

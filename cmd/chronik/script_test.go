@@ -64,7 +64,7 @@ func scriptParams(dir string) testscript.Params {
 			"exits": cmdExits, "start": cmdStart, "shutdown": cmdShutdown, "crash": cmdCrash, "produce": cmdProduce, "consume": cmdConsume,
 			"flip": cmdFlip, "put": cmdPut, "tear": cmdTear, "rot": cmdRot, "newer": cmdNewer, "resize": cmdResize, "get": cmdGet, "waitfor": cmdWaitFor,
 			"snap-tree": cmdSnapTree, "same-tree": cmdSameTree,
-			"plan": cmdPlan, "newest": cmdNewest, "heal": cmdHeal, "healed": cmdHealed, "balance": cmdBalance, "half": cmdHalf,
+			"plan": cmdPlan, "newest": cmdNewest, "overlap": cmdOverlap, "appears": cmdAppears, "heal": cmdHeal, "healed": cmdHealed, "balance": cmdBalance, "half": cmdHalf,
 		},
 	}
 }
