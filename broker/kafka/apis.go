@@ -92,14 +92,12 @@ func (c *conn) serve(frame []byte) (keeps bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if version >= a.schema.min {
-		elements, err := a.schema.check(version, body)
-		if err != nil {
-			return false, err
-		}
-		if err := c.charge(ca, elements, len(frame)); err != nil {
-			return false, err
-		}
+	elements, err := a.schema.check(version, body)
+	if err != nil {
+		return false, err
+	}
+	if err := c.charge(ca, elements, len(frame)); err != nil {
+		return false, err
 	}
 	ca.began, ca.timed = c.s.clock(), true
 	c.stripe.apis[a.slot].requests.Add(1)
