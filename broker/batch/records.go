@@ -85,14 +85,24 @@ func (c *cursor) at(pos int) int {
 	return c.base + pos
 }
 
-// varint reads a zigzag varint of at most ten bytes.
-func (c *cursor) varint() (int64, error) {
+// varlong reads a zigzag varint of at most ten bytes.
+func (c *cursor) varlong() (int64, error) {
 	v, n := binary.Varint(c.b[c.pos:])
 	if n <= 0 {
 		return 0, fail(BadRecord, c.at(c.pos), "bad varint")
 	}
 	c.pos += n
 	return v, nil
+}
+
+// varint reads a zigzag varint of 32 bits. More bytes than five are refused, as Kafka does (ByteUtils.readVarint): no client reads them.
+func (c *cursor) varint() (int64, error) {
+	from := c.pos
+	v, err := c.varlong()
+	if err == nil && (c.pos-from > binary.MaxVarintLen32 || v != int64(int32(v))) {
+		return 0, fail(BadRecord, c.at(from), "a varint of %d bytes for a number of 32 bits", c.pos-from)
+	}
+	return v, err
 }
 
 // field reads bytes with a varint length before them; -1 is null.
@@ -123,7 +133,7 @@ func (c *cursor) record(h *Header) (r Record, delta int64, err error) {
 	}
 	end := c.pos + int(size)
 	c.pos++ // attributes, unused
-	dt, err := c.varint()
+	dt, err := c.varlong()
 	if err != nil {
 		return r, 0, err
 	}

@@ -40,7 +40,7 @@ func TestMalformedRecords(t *testing.T) {
 		"offsets fall":             {0, 2, 1, slices.Concat(rec(1), rec(0)), BadDelta},
 		"offset past the last":     {0, 1, 0, rec(1), BadDelta},
 		"negative offset":          {0, 1, 0, rec(-1), BadDelta},
-		"offset beyond int32":      {0, 1, 1<<31 - 1, rec(1 << 32), BadDelta},
+		"offset beyond int32":      {0, 1, 1<<31 - 1, rec(1 << 32), BadRecord},
 		"fewer than counted":       {0, 2, 1, appendRecord(nil, 0, 0, nil, make([]byte, 20), nil), BadRecord},
 		"more than counted":        {0, 1, 1, slices.Concat(rec(0), rec(1)), BadTrailing},
 		"count beyond the bytes":   {0, 1000, 999, rec(0), BadCount},

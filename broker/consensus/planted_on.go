@@ -1,5 +1,0 @@
-//go:build planted_apply_before_save
-
-package consensus
-
-const plantApplyBeforeSave = true
