@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"chronik.dev/chronik/broker/partition"
+	"chronik.dev/chronik/broker/planted"
 )
 
 // Error is what every verb fails with: a Kafka error code and a sentence for people.
@@ -62,6 +63,9 @@ func AsError(err error) *Error {
 		if errors.Is(err, c.err) {
 			return &Error{Code: c.code.Code, Message: err.Error(), cause: err}
 		}
+	}
+	if planted.Is(planted.UnmappedSuccess) {
+		return &Error{}
 	}
 	return &Error{Code: kerr.KafkaStorageError.Code, Message: err.Error(), cause: err}
 }

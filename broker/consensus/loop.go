@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"chronik.dev/chronik/broker/metadata"
+	"chronik.dev/chronik/broker/planted"
 	"chronik.dev/chronik/broker/vfs"
 )
 
@@ -144,13 +145,16 @@ func (n *Node) handle(rd raft.Ready) error {
 		}
 	}
 	n.number(rd.Entries)
-	if !plantApplyBeforeSave {
+	if planted.Is(planted.SendBeforeSave) {
+		n.send(rd.Messages)
+	}
+	if !planted.Is(planted.ApplyBeforeSave) {
 		if err := n.save(rd); err != nil {
 			return err
 		}
 	}
-	if n.o.Transport != nil && len(rd.Messages) > 0 {
-		n.o.Transport.Send(rd.Messages)
+	if !planted.Is(planted.SendBeforeSave) {
+		n.send(rd.Messages)
 	}
 	if !raft.IsEmptySnap(rd.Snapshot) {
 		if err := n.install(rd.Snapshot); err != nil {
@@ -162,7 +166,7 @@ func (n *Node) handle(rd raft.Ready) error {
 			return err
 		}
 	}
-	if plantApplyBeforeSave {
+	if planted.Is(planted.ApplyBeforeSave) {
 		if err := n.save(rd); err != nil {
 			return err
 		}
@@ -177,6 +181,12 @@ func (n *Node) handle(rd raft.Ready) error {
 	}
 	n.replies = n.replies[:0]
 	return nil
+}
+
+func (n *Node) send(messages []*raftpb.Message) {
+	if n.o.Transport != nil && len(messages) > 0 {
+		n.o.Transport.Send(messages)
+	}
 }
 
 func (n *Node) save(rd raft.Ready) error {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chronik.dev/chronik/broker/planted"
 )
 
 const (
@@ -241,6 +243,9 @@ func (c *conn) enqueue(ca *call) error {
 		if len(c.queue) < c.s.opt.MaxInFlight && c.waiting <= c.s.opt.MaxWaiting {
 			c.queue = append(c.queue, ca)
 			c.waiting += ca.size
+			if n := len(c.queue); planted.Is(planted.AnswerOutOfOrder) && n > 1 {
+				c.queue[n-1], c.queue[n-2] = c.queue[n-2], c.queue[n-1]
+			}
 			first := len(c.queue) == 1
 			c.mu.Unlock()
 			if first && ca.deferred != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"chronik.dev/chronik/broker/planted"
 	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
@@ -87,8 +88,15 @@ func (c *Checkpointer) Run() error {
 		}
 	}
 	slices.SortFunc(ck.Partitions, CompareStates)
-	if err := c.env.FS.SyncFS(c.env.Dir); err != nil {
-		return refused("sync of the partition files: ", err)
+	if !planted.Is(planted.CheckpointUnsynced) {
+		if err := c.env.FS.SyncFS(c.env.Dir); err != nil {
+			return refused("sync of the partition files: ", err)
+		}
+	}
+	if planted.Is(planted.FreeFirst) {
+		if err := c.journal.FreeBelow(ck.LSN + 1); err != nil {
+			return refused("", err)
+		}
 	}
 	if err := c.file.Store(ck.Marshal()); err != nil {
 		return refused("", err)

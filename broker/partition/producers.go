@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"chronik.dev/chronik/broker/batch"
+	"chronik.dev/chronik/broker/planted"
 )
 
 // window is how many batches of a producer are remembered (KIP-98: at most five are in flight).
@@ -38,7 +39,7 @@ type sequence struct {
 func newProducers(states []ProducerState) producers {
 	p := producers{byID: make(map[int64][]BatchEntry, len(states))}
 	for _, s := range states {
-		if len(s.Batches) > 0 {
+		if len(s.Batches) > 0 && !planted.Is(planted.ForgetProducers) {
 			p.byID[s.ID] = slices.Clone(s.Batches)
 		}
 	}

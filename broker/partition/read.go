@@ -3,6 +3,7 @@ package partition
 import (
 	"fmt"
 
+	"chronik.dev/chronik/broker/planted"
 	"chronik.dev/chronik/broker/segment"
 )
 
@@ -45,6 +46,9 @@ func (l *Log) readable(r ReadRequest) (upTo int64, err error) {
 		return 0, l.failed
 	case r.Offset < l.logStart || r.Offset > l.end:
 		return 0, fmt.Errorf("read %s at %d, the log is [%d, %d): %w", l.name, r.Offset, l.logStart, l.end, ErrOffsetOutOfRange)
+	}
+	if planted.Is(planted.ReadUnsynced) {
+		return min(r.UpTo, l.end), nil
 	}
 	return min(r.UpTo, l.synced), nil
 }

@@ -8,6 +8,7 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
+	"chronik.dev/chronik/broker/planted"
 	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
@@ -61,6 +62,9 @@ func (s *Storage) save(rd raft.Ready) error {
 		hard = &raftpb.HardState{Term: new(rd.GetTerm()), Vote: new(rd.GetVote()), Commit: new(rd.GetCommit())}
 	}
 	voted := hard.GetTerm() != s.hard.GetTerm() || hard.GetVote() != s.hard.GetVote()
+	if planted.Is(planted.ForgetVote) {
+		voted = hard.GetTerm() != s.hard.GetTerm()
+	}
 	note := wal.Note{hard.GetTerm(), hard.GetVote(), hard.GetCommit(), s.state.Seq()}
 	if voted {
 		note[3]++
@@ -210,6 +214,9 @@ func (s *Storage) createSnapshot(old *raftpb.SnapshotMetadata, snap *raftpb.Snap
 	}
 	s.mu.Lock()
 	s.snapshot = snap
+	if planted.Is(planted.CompactTooFar) {
+		old = snap.GetMetadata()
+	}
 	s.log.compact(old.GetIndex())
 	s.mu.Unlock()
 	if err := s.free(); !vfs.NoRoom(err) {

@@ -10,6 +10,7 @@ import (
 	"chronik.dev/chronik/broker/batch"
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/partition"
+	"chronik.dev/chronik/broker/planted"
 	"chronik.dev/chronik/broker/wal"
 )
 
@@ -121,6 +122,7 @@ func (s *scan) judge(p *part, err error) error {
 		p.unsure = damage.Message
 	case s.release && damage.Kind == partition.Gap:
 		p.over = damage.Message
+	case planted.Is(planted.SilentCut):
 	default:
 		p.stop = damage
 	}
@@ -217,6 +219,7 @@ func (s *scan) consume(p *part, below wal.LSN, now int64) error {
 				p.unsure = text
 			case s.release:
 				p.over = text
+			case planted.Is(planted.SilentCut):
 			default:
 				p.stop = errors.New(text)
 			}

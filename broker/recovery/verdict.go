@@ -7,6 +7,7 @@ import (
 
 	"chronik.dev/chronik/broker/datadir"
 	"chronik.dev/chronik/broker/partition"
+	"chronik.dev/chronik/broker/planted"
 	"chronik.dev/chronik/broker/wal"
 )
 
@@ -41,7 +42,7 @@ func (s *scan) saveEvidence() (cut string, err error) {
 			continue
 		}
 		rel := s.relative(f.File)
-		if f.Length > 0 {
+		if f.Length > 0 && !planted.Is(planted.EvidenceUnsaved) {
 			name := fmt.Sprintf("%s.at-%d", rel, f.Offset)
 			if f.Saved, err = datadir.EvidenceRange(s.fs, s.dir, name, f.File, f.Offset, f.Length); err != nil {
 				return "", fmt.Errorf("recover %s: %w", s.dir, err)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+
+	"chronik.dev/chronik/broker/planted"
 )
 
 const (
@@ -129,7 +131,7 @@ func encodeFrameHead(b []byte, generation uint64, lsn LSN, entry []byte) {
 
 // decodeFrameHead reads a frame's header; ok is false if its CRC differs or its fields are impossible.
 func decodeFrameHead(b []byte, generation uint64) (id Identity, ok bool) {
-	if len(b) < frameHead || le.Uint32(b[60:]) != crc(generation, b[:60]) {
+	if len(b) < frameHead || le.Uint32(b[60:]) != crc(generation, b[:60]) && !planted.Is(planted.TrustLength) {
 		return id, false
 	}
 	id = decodeEntry(b[8:], LSN(le.Uint64(b)))

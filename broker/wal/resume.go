@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"chronik.dev/chronik/broker/planted"
 	"chronik.dev/chronik/broker/statefile"
 	"chronik.dev/chronik/broker/vfs"
 )
@@ -67,6 +68,9 @@ func (l *Log) resume(inv *Inventory, note CutNote) error {
 		return err
 	}
 	l.lastID, l.next, l.note = inv.maxID, inv.Highest+1, inv.note
+	if planted.Is(planted.ReuseLSN) {
+		l.next = inv.end.last + 1
+	}
 	if err := l.adopt(inv); err != nil {
 		return err
 	}
@@ -157,6 +161,9 @@ func (l *Log) adopt(inv *Inventory) error {
 // Sync makes durable what Inspect read of the segments that were written after the manifest was stored: a process that was killed leaves bytes
 // that only the page cache holds, and what was read of them must not be acted upon, then lost in a power failure.
 func (inv *Inventory) Sync(fsys vfs.FS) error {
+	if planted.Is(planted.TrustUnsynced) {
+		return nil
+	}
 	for i := range inv.Segments {
 		s := &inv.Segments[i]
 		if inv.manifest.footer(s.ID) > 0 {

@@ -1,5 +1,7 @@
 package wal
 
+import "chronik.dev/chronik/broker/planted"
+
 import "errors"
 
 // item is one stretch of a segment file as the scanner found it, in the order of the file.
@@ -59,6 +61,9 @@ func (s *scanner) run(b uint32) error {
 		if it == nil {
 			b = next
 			continue
+		}
+		if planted.Is(planted.StopAtBadCRC) && !it.intact {
+			return nil
 		}
 		if it.current || it.hasHead {
 			s.holes = s.holes || it.start > s.from

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"chronik.dev/chronik/broker/planted"
 	"chronik.dev/chronik/broker/vfs"
 )
 
@@ -79,7 +80,7 @@ func (l *Log) createGrowing(id uint64, blocks uint32, pre predecessor) (*segment
 		}
 		s.file = f
 		err = s.writeHeader(l, pre)
-		if err == nil {
+		if err == nil && !planted.Is(planted.SkipDirSync) {
 			err = l.o.FS.SyncDir(l.o.Dir)
 		}
 		if err == nil {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"chronik.dev/chronik/broker/planted"
 )
 
 // endSegment takes account of a segment that was read to its end. What is held stays so: the next segment's header may promise it.
@@ -187,6 +189,9 @@ func (in *inspector) floor() LSN {
 		}
 	}
 	in.inv.Floor = floor
+	if planted.Is(planted.IgnorePromise) {
+		return 0
+	}
 	return floor
 }
 

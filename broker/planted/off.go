@@ -1,0 +1,8 @@
+//go:build !planted
+
+package planted
+
+const (
+	enabled     = false
+	active  Bug = ""
+)

@@ -1,0 +1,9 @@
+//go:build planted
+
+package planted
+
+import "os"
+
+const enabled = true
+
+var active = Bug(os.Getenv("CHRONIK_PLANTED"))
