@@ -36,7 +36,7 @@ var killed = catcher{dir: "killcheck", test: "kill -9 under load", program: func
 }}
 
 // crash are power cuts of a whole node.
-var crash = test("broker/crashtest", "^TestCrash$", "-crash.seeds=12")
+var crash = test("broker/crashtest", "^TestCrash$", "-crash.seeds=6")
 
 // plantings are in the order of the list in package planted.
 var plantings = []planting{

@@ -29,7 +29,7 @@ import (
 const variable = "CHRONIK_PLANTED"
 
 // limit is how long one run may take.
-const limit = 2 * time.Minute
+const limit = 4 * time.Minute
 
 func main() {
 	bug := flag.String("bug", "", "only this one")

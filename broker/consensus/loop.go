@@ -153,7 +153,7 @@ func (n *Node) handle(rd raft.Ready) error {
 			return err
 		}
 	}
-	if !planted.Is(planted.SendBeforeSave) {
+	if !planted.Is(planted.SendBeforeSave) && !planted.Is(planted.ApplyBeforeSave) {
 		n.send(rd.Messages)
 	}
 	if !raft.IsEmptySnap(rd.Snapshot) {
@@ -170,6 +170,7 @@ func (n *Node) handle(rd raft.Ready) error {
 		if err := n.save(rd); err != nil {
 			return err
 		}
+		n.send(rd.Messages)
 	}
 	n.raw.Advance(rd)
 	if err := n.maybeSnapshot(); err != nil {
