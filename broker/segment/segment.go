@@ -15,6 +15,7 @@
 package segment
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -237,10 +238,11 @@ func compareAt(f io.ReaderAt, off int64, want []byte) (int64, error) {
 	buf := make([]byte, min(len(want), 64<<10))
 	for done := 0; done < len(want); {
 		n, err := f.ReadAt(buf[:min(len(buf), len(want)-done)], off+int64(done))
-		for i := range n {
-			if buf[i] != want[done+i] {
-				return int64(done + i), nil
+		if !bytes.Equal(buf[:n], want[done:done+n]) {
+			for buf[0] == want[done] {
+				buf, done = buf[1:], done+1
 			}
+			return int64(done), nil
 		}
 		done += n
 		if err != nil && err != io.EOF {
