@@ -74,6 +74,8 @@ type verifier struct {
 	started bool                        // a node started meanwhile
 
 	founding bool // the directory never came to be: there is nothing to judge
+
+	handOver chan<- *Finding // findings go here, to be reported by another verifier
 }
 
 // Verify reports every finding, in no particular order of gravity, and goes on past damage. It returns ErrStarted, beside a valid summary,
@@ -118,6 +120,10 @@ func (v *verifier) run() error {
 
 // report hands on a finding. After an error of emit it does nothing.
 func (v *verifier) report(f Finding) {
+	if v.handOver != nil {
+		v.handOver <- &f
+		return
+	}
 	if v.failed != nil || v.t.live && (f.Verdict == wal.Torn || f.Verdict == wal.Undecided) {
 		return // a running node's tail is always unfinished
 	}
@@ -168,15 +174,22 @@ func (v *verifier) topics(dir string, checkpoint *partition.Checkpoint) error {
 	if err != nil {
 		return err
 	}
+	err = v.partitions(func(yield func(*place) bool) {
+		for _, d := range dirs {
+			state := states[filepath.Base(d)]
+			if checkpoint != nil && state == nil {
+				continue // newer than the checkpoint: all of it is in the journal
+			}
+			if !yield(v.t.placeOf(d, state)) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
 	for _, d := range dirs {
-		state := states[filepath.Base(d)]
 		delete(states, filepath.Base(d))
-		if checkpoint != nil && state == nil {
-			continue // newer than the checkpoint: all of it is in the journal
-		}
-		if err := v.partition(v.t.placeOf(d, state)); err != nil || v.failed != nil {
-			return err
-		}
 	}
 	for name, state := range states {
 		v.missingPartition(dir, name, state)

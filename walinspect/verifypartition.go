@@ -254,14 +254,15 @@ func (v *verifier) kafkaDir() error {
 	if err != nil {
 		return err
 	}
-	for _, d := range dirs {
-		p := v.t.placeOf(d, nil)
-		v.kafkaFloor(p, floors)
-		if err := v.partition(p); err != nil || v.failed != nil {
-			return err
+	return v.partitions(func(yield func(*place) bool) {
+		for _, d := range dirs {
+			p := v.t.placeOf(d, nil)
+			v.kafkaFloor(p, floors)
+			if !yield(p) {
+				return
+			}
 		}
-	}
-	return nil
+	})
 }
 
 // floors reads Kafka's recovery points; a file that cannot be read is a finding, and nothing is known then.
