@@ -109,6 +109,23 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
+// TestEveryCommandOnASilentTerminal: every command that ends by itself does so there too, with its data, and without an escape code.
+func TestEveryCommandOnASilentTerminal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts each command once, which the race detector makes ten times slower")
+	}
+	dir, plan := stoppedDir(t)
+	for _, c := range everyCall(t, dir, plan) {
+		if c.cmd.Name() == "serve" {
+			continue
+		}
+		quiet := c.cmd.Name() == "packaging"
+		if got, _ := onSilentTerminal(t, c.args...).finish(); (got == "") != quiet || strings.ContainsRune(got, 0x1b) {
+			t.Errorf("%v on a terminal: %q", c.args, got)
+		}
+	}
+}
+
 // TestTopOnSilentTerminal: the dashboard draws on a terminal that never replies, asks it nothing, shows what the node says, takes keys, and
 // leaves the terminal as it was. It starts although nobody answers.
 func TestTopOnSilentTerminal(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,11 +24,20 @@ import (
 // runningNode starts chronik serve on an empty directory and returns its addresses.
 func runningNode(t *testing.T) (chronik, kafka, admin string) {
 	t.Helper()
+	chronik, kafka, admin, _, _ = startNode(t)
+	return chronik, kafka, admin
+}
+
+// startNode is runningNode with the node's directory, and a function that ends it with SIGKILL before the test's end does.
+func startNode(t *testing.T) (chronik, kafka, admin, dir string, kill func()) {
+	t.Helper()
 	chronik, err := exec.LookPath("chronik")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(chronik, "serve", "--data-dir", t.TempDir()+"/data", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0")
+	dir = t.TempDir() + "/data"
+	cmd := exec.Command(chronik, "serve", "--data-dir", dir, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--peer-listen", "127.0.0.1:0",
+		"--set", "chronik.journal.segment.bytes=1048576", "--set", "chronik.journal.max.bytes=8388608")
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -35,18 +45,19 @@ func runningNode(t *testing.T) (chronik, kafka, admin string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	kill = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
+	t.Cleanup(kill)
 	for lines := bufio.NewScanner(stderr); lines.Scan(); {
 		if m := readyLine.FindStringSubmatch(lines.Text()); m != nil {
 			go func() { _, _ = io.Copy(io.Discard, stderr) }()
-			return chronik, m[1], m[2]
+			return chronik, m[1], m[2], dir, kill
 		}
 	}
 	t.Fatal("the node ended before it was ready")
-	return "", "", ""
+	return "", "", "", "", nil
 }
 
 // traffic produces to two topics, reads one as a group that commits half of it, and leaves.
