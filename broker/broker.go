@@ -83,6 +83,7 @@ type Broker struct {
 	reconcileMu sync.Mutex
 	logsMu      sync.RWMutex
 	logs        map[slot]*partition.Log
+	listed      []*partition.Log  // logs in order, made when somebody asks; nil after a change of logs
 	stopped     map[slot]string   // partitions that recovery stopped, and why
 	dropped     partition.Traffic // of partitions that are no longer here
 	again       atomic.Bool       // a partition could not be made or dropped

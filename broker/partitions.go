@@ -1,9 +1,11 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -54,15 +56,24 @@ func (b *Broker) log(t *metadata.Topic, number int32) (*partition.Log, error) {
 	return nil, fail(kerr.NotLeaderForPartition, "%s-%d is not open on this node yet", t.Name, number)
 }
 
-// allLogs returns every open log.
+// allLogs returns every open log, by topic and number. The list must not be changed.
 func (b *Broker) allLogs() []*partition.Log {
 	b.logsMu.RLock()
-	defer b.logsMu.RUnlock()
-	logs := make([]*partition.Log, 0, len(b.logs))
-	for _, l := range b.logs {
-		logs = append(logs, l)
+	list := b.listed
+	b.logsMu.RUnlock()
+	if list != nil {
+		return list
 	}
-	return logs
+	b.logsMu.Lock()
+	defer b.logsMu.Unlock()
+	b.listed = make([]*partition.Log, 0, len(b.logs))
+	for _, l := range b.logs {
+		b.listed = append(b.listed, l)
+	}
+	slices.SortFunc(b.listed, func(x, y *partition.Log) int {
+		return cmp.Or(cmp.Compare(x.Identity().Topic, y.Identity().Topic), cmp.Compare(x.Identity().Partition, y.Identity().Partition))
+	})
+	return b.listed
 }
 
 // Append writes a produce payload to a log. done is called exactly once, from this goroutine if the payload is refused, else after the
@@ -183,7 +194,7 @@ func (b *Broker) openTopic(t *metadata.Topic) error {
 				return fail(kerr.KafkaStorageError, "%v", err)
 			}
 			b.logsMu.Lock()
-			b.logs[key] = l
+			b.logs[key], b.listed = l, nil
 			b.logsMu.Unlock()
 		} else if l.Config() != cfg {
 			l.SetConfig(cfg)
@@ -224,6 +235,7 @@ func (b *Broker) dropDeleted(image *metadata.Image) (report [][16]byte) {
 		b.logsMu.Lock()
 		b.dropped.Add(l.Traffic())
 		delete(b.logs, key)
+		b.listed = nil
 		b.logsMu.Unlock()
 		b.checkpointer.Removed(dir)
 	}

@@ -1,8 +1,9 @@
 package broker
 
 import (
+	"cmp"
 	"fmt"
-	"sort"
+	"slices"
 	"time"
 
 	"chronik.dev/chronik/broker/consensus"
@@ -71,8 +72,9 @@ type PartitionStatus struct {
 
 // Partitions returns every partition of this node, by topic and number.
 func (b *Broker) Partitions() []PartitionStatus {
-	var out []PartitionStatus
-	for _, l := range b.allLogs() {
+	logs := b.allLogs()
+	out := make([]PartitionStatus, 0, len(logs))
+	for _, l := range logs {
 		id := l.Identity()
 		p := PartitionStatus{
 			Topic: id.Topic, TopicID: id.ID, Partition: id.Partition, LeaderEpoch: l.LeaderEpoch(), LogStart: l.LogStart(),
@@ -94,12 +96,11 @@ func (b *Broker) Partitions() []PartitionStatus {
 		out = append(out, p)
 	}
 	b.logsMu.RUnlock()
-	sort.Slice(out, func(i, j int) bool {
-		if out[i].Topic != out[j].Topic {
-			return out[i].Topic < out[j].Topic
-		}
-		return out[i].Partition < out[j].Partition
-	})
+	if len(out) > len(logs) {
+		slices.SortFunc(out, func(x, y PartitionStatus) int {
+			return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
+		})
+	}
 	return out
 }
 

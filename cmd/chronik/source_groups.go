@@ -25,10 +25,6 @@ func (s *source) Groups() ([]admin.Group, error) {
 		fetch.Groups = append(fetch.Groups, kmsg.OffsetFetchRequestGroup{Group: g.Group})
 	}
 	described, fetched := await(c.DescribeGroups, describe), await(c.OffsetFetch, fetch)
-	ends := map[string]int64{}
-	for _, p := range s.server.broker.Partitions() {
-		ends[partitionName(p.Topic, p.Partition)] = p.HighWatermark
-	}
 	all := make([]admin.Group, 0, len(listed.Groups))
 	for i := range described.Groups {
 		d := &described.Groups[i]
@@ -38,7 +34,7 @@ func (s *source) Groups() ([]admin.Group, error) {
 		}
 		for _, t := range fetched.Groups[i].Topics {
 			for _, p := range t.Partitions {
-				g.Partitions = append(g.Partitions, standing(t.Topic, &p, ends))
+				g.Partitions = append(g.Partitions, s.standing(t.Topic, &p))
 			}
 		}
 		all = append(all, g)
@@ -56,10 +52,12 @@ func await[Q, R any](method func(Q, func(R)), req Q) R {
 
 func partitionName(topic string, number int32) string { return fmt.Sprintf("%s-%d", topic, number) }
 
-func standing(topic string, p *kmsg.OffsetFetchResponseGroupTopicPartition, ends map[string]int64) admin.GroupPartition {
+// standing is how far a group is in a partition; the end of one that is not served here is -1.
+func (s *source) standing(topic string, p *kmsg.OffsetFetchResponseGroupTopicPartition) admin.GroupPartition {
 	at := admin.GroupPartition{Topic: topic, Partition: p.Partition, Committed: p.Offset, End: -1}
-	if end, here := ends[partitionName(topic, p.Partition)]; here && end >= 0 {
-		at.End, at.Lag = end, max(0, end-p.Offset)
+	if l, err := s.server.broker.Log(topic, p.Partition); err == nil {
+		at.End = l.HighWatermark()
+		at.Lag = max(0, at.End-p.Offset)
 	}
 	return at
 }
