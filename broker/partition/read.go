@@ -128,8 +128,9 @@ func (l *Log) readFiles(r ReadRequest) (out []byte, next int64, err error) {
 	if err != nil || r.Offset >= upTo {
 		return nil, r.Offset, err
 	}
+	dense := !l.Config().Compact
 	for i := segmentOf(segs, r.Offset); i < len(segs); i++ {
-		out, err := segs[i].Read(r.Offset, r.MaxBytes, r.AtLeastOne, upTo, r.Alloc)
+		out, err := segs[i].Read(r.Offset, r.MaxBytes, r.AtLeastOne, upTo, dense, r.Alloc)
 		if err != nil {
 			return nil, r.Offset, fmt.Errorf("read %s at %d: %w", l.name, r.Offset, err)
 		}
@@ -140,6 +141,10 @@ func (l *Log) readFiles(r ReadRequest) (out []byte, next int64, err error) {
 		if len(out) > 0 || end > r.Offset && segs[i].Size() > 0 {
 			return out, r.Offset, nil // or the batch there is too large, or reaches upTo
 		}
+	}
+	if dense {
+		return nil, r.Offset, fmt.Errorf("read %s at %d: %w", l.name, r.Offset, &segment.Error{File: l.path(logName(segs[len(segs)-1].BaseOffset())),
+			Reason: segment.BadOffset, Detail: fmt.Sprintf("it must hold offset %d and ends before it", r.Offset)})
 	}
 	return nil, flushed, nil
 }

@@ -59,7 +59,7 @@ func BenchmarkRead(b *testing.B) {
 			offset := int64(0)
 			b.ReportAllocs()
 			for b.Loop() {
-				got, err := s.Read(offset, 64<<10, true, math.MaxInt64, nil)
+				got, err := s.Read(offset, 64<<10, true, math.MaxInt64, true, nil)
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -174,8 +174,9 @@ func (s *Segment) remember(offset, pos int64) {
 
 // Read returns whole batches from the one that holds offset on, up to maxBytes and only batches that end below upTo. With atLeastOne
 // the first of them is returned even if it alone is larger. Nothing to return is (nil, nil). What is returned lies in memory of alloc, which may be
-// called for it more than once; nil is make.
-func (s *Segment) Read(offset int64, maxBytes int, atLeastOne bool, upTo int64, alloc func(n int) []byte) ([]byte, error) {
+// called for it more than once; nil is make. dense says that every offset has its record, as where nothing was compacted: what is returned then
+// begins with the batch that holds offset and has no gap. Kafka's CRC does not cover a batch's offset; damage to it is a BadOffset here.
+func (s *Segment) Read(offset int64, maxBytes int, atLeastOne bool, upTo int64, dense bool, alloc func(n int) []byte) ([]byte, error) {
 	if alloc == nil {
 		alloc = func(n int) []byte { return make([]byte, n) }
 	}
@@ -196,7 +197,11 @@ func (s *Segment) Read(offset int64, maxBytes int, atLeastOne bool, upTo int64, 
 		return nil, err
 	}
 	buf = buf[:n]
-	end, next := wholeBatches(buf, maxBytes, upTo)
+	if h, err := batch.Parse(buf); err == nil && (h.BaseOffset > offset && dense || h.LastOffset() < offset) {
+		return nil, &Error{File: s.path(Log), Offset: pos, Reason: BadOffset,
+			Detail: fmt.Sprintf("a batch of offsets %d to %d where offset %d must be", h.BaseOffset, h.LastOffset(), offset)}
+	}
+	end, next := wholeBatches(buf, maxBytes, upTo, dense)
 	if end == 0 && atLeastOne {
 		if buf, end, next, err = s.readOne(buf, pos, v.size, upTo, alloc); err != nil {
 			return nil, err
@@ -228,12 +233,13 @@ func (s *Segment) readOne(buf []byte, pos, size, upTo int64, alloc func(n int) [
 	return buf, len(buf), h.LastOffset() + 1, nil
 }
 
-// wholeBatches returns how many of the first maxBytes bytes of buf are whole batches that end below upTo, and the offset after them.
-func wholeBatches(buf []byte, maxBytes int, upTo int64) (end int, next int64) {
+// wholeBatches returns how many of the first maxBytes bytes of buf are whole batches that end below upTo and follow one another, and the offset after
+// them. Where one does not follow, the next read begins with it and says so.
+func wholeBatches(buf []byte, maxBytes int, upTo int64, dense bool) (end int, next int64) {
 	buf = buf[:max(min(len(buf), maxBytes), 0)]
 	for {
 		h, err := batch.Parse(buf[end:])
-		if err != nil || h.Size() > len(buf)-end || h.LastOffset() >= upTo {
+		if err != nil || h.Size() > len(buf)-end || h.LastOffset() >= upTo || end > 0 && (h.BaseOffset < next || dense && h.BaseOffset > next) {
 			return end, next
 		}
 		end += h.Size()

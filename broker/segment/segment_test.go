@@ -102,7 +102,7 @@ func (m *model) compare(t *rapid.T, s *Segment) {
 			}
 			expect = append(expect, raw...)
 		}
-		if got, err := s.Read(offset, limit, one, upTo, nil); err != nil || !bytes.Equal(got, expect) {
+		if got, err := s.Read(offset, limit, one, upTo, false, nil); err != nil || !bytes.Equal(got, expect) {
 			t.Fatalf("read %d max %d one %v up to %d: %d bytes, want %d, %v", offset, limit, one, upTo, len(got), len(expect), err)
 		}
 		m.compareTime(t, s, newest)
@@ -358,7 +358,7 @@ func TestReadersBesideAppender(t *testing.T) {
 	for range 3 {
 		wg.Go(func() {
 			for next := int64(0); next < 200; {
-				b, err := s.Read(next, 600, true, math.MaxInt64, nil)
+				b, err := s.Read(next, 600, true, math.MaxInt64, true, nil)
 				if err != nil {
 					t.Error(err)
 					return
