@@ -7,6 +7,10 @@
 //
 // With --disk ext4 or xfs (Linux, as root) the data directory is on a file system of its own in a loop-mounted image, and each round cuts its power
 // under the running node (FS_IOC_SHUTDOWN without a flush of its log), kills the node, and mounts it again.
+//
+// With --fault the disk fails for a while in each round, under load, and comes back: --disk ext4 or xfs is filled to the last megabytes (full); --disk fuse is a
+// FUSE file system of this process that answers writes, syncs or reads with errors, or late (faults.go). The node must go on, or end with the reason
+// and start again, and nothing acknowledged is lost.
 package main
 
 import (
@@ -18,6 +22,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -38,7 +44,12 @@ type program struct {
 	rng    *rand.Rand
 	killed int
 	torn   int
-	starts []time.Duration
+
+	fault    string
+	where    string
+	failing  failing // with a fault
+	outcomes map[string]*outcomes
+	starts   []time.Duration
 }
 
 func main() {
@@ -51,7 +62,10 @@ func main() {
 	rate := flag.Duration("pause", 2*time.Millisecond, "pause of a producer between two records")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "seed of the kill times")
 	every := flag.Int("check-every", 10, "read everything back after every Nth kill (and at the end)")
-	kind := flag.String("disk", "", "cut the power of a file system of this kind, ext4 or xfs, under the node, instead of killing the node alone")
+	kind := flag.String("disk", "", "a file system of its own for the data directory, as root: ext4 or xfs, whose power is cut, or with --fault fuse")
+	fault := flag.String("fault", "", "instead of kills, let the disk fail for a while: full for ext4 and xfs; "+strings.Join(fuseFaults, ", ")+" or all for fuse")
+	where := flag.String("where", "", "only files whose path has this in it, such as /wal/, are hit by --fault; default: by turns all, /wal/, /topics/ and /raft/")
+	direct := flag.String("direct", acceptDirect, "what --disk fuse does about direct I/O: accept, refuse (at open) or late (refuse at the first write)")
 	env := flag.String("env", "", "NAME=VALUE for the broker's environment")
 	flag.Parse()
 	work := *dir
@@ -63,30 +77,59 @@ func main() {
 		work = filepath.Join(tmp, "data")
 	}
 	p, err := setUp(*bin, work, *seed, *env)
-	if err == nil && *kind != "" {
-		p.disk, err = node.NewDisk(*kind, filepath.Dir(work))
+	if err == nil && *kind+*fault != "" {
+		p.where = *where
+		work, err = p.mount(*kind, *fault, *direct, filepath.Dir(work))
 	}
 	if err != nil {
 		fatal(err)
 	}
-	if p.disk != nil {
-		work = filepath.Join(p.disk.Mount, "data")
-		p.node.Dir = work
-	}
 	fmt.Printf("killcheck: seed %d, data %s\n", *seed, work)
 	if err := p.run(*rounds, *limit, *producers, int32(*partitions), *rate, *every); err != nil {
 		_ = p.node.Kill() // an image stays mounted, to be looked at
+		if *kind == "fuse" {
+			work = filepath.Join(filepath.Dir(filepath.Dir(work)), "back")
+			err = errors.Join(err, p.failing.detach())
+		}
 		fatal(fmt.Errorf("%w (seed %d, data kept in %s)", err, *seed, work))
 	}
-	if p.disk != nil {
-		if err := p.disk.Detach(); err != nil {
+	if *kind != "" {
+		if err := p.unmount(); err != nil {
 			fatal(err)
 		}
-		work = p.disk.Mount
+		work = filepath.Dir(work)
 	}
 	if *dir == "" {
 		_ = os.RemoveAll(filepath.Dir(work))
 	}
+}
+
+// mount gives the node a disk of its own below dir and returns the data directory on it.
+func (p *program) mount(kind, fault, direct, dir string) (data string, err error) {
+	if err := checkFault(kind, fault); err != nil {
+		return "", err
+	}
+	p.fault = fault
+	if fault != "" { // so that partition files are written and synced all the time
+		p.node.Settings = append(slices.Clone(p.node.Settings), "chronik.checkpoint.interval.ms=500", "chronik.tail.memory.bytes=1048576")
+	}
+	if kind == "fuse" {
+		p.failing, data, err = newFuse(dir, direct)
+	} else if p.disk, err = node.NewDisk(kind, dir); err == nil {
+		data = p.disk.Mount
+		if fault != "" {
+			p.failing = newFull(p.disk)
+		}
+	}
+	p.node.Dir = filepath.Join(data, "data")
+	return p.node.Dir, err
+}
+
+func (p *program) unmount() error {
+	if p.failing != nil {
+		return p.failing.detach()
+	}
+	return p.disk.Detach()
 }
 
 func fatal(err error) {
@@ -142,7 +185,11 @@ func (p *program) run(rounds int, limit time.Duration, producers int, partitions
 		return err
 	}
 	for round := 1; round <= rounds && (limit == 0 || time.Since(began) < limit); round++ {
-		if err := p.round(ctx, round, round%every == 0); err != nil {
+		do := p.round
+		if p.failing != nil {
+			do = p.faultRound
+		}
+		if err := do(ctx, round, round%every == 0); err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
 	}
@@ -152,9 +199,7 @@ func (p *program) run(rounds int, limit time.Duration, producers int, partitions
 // round lets the load run for a while, kills the node, verifies its directory and starts it again.
 func (p *program) round(ctx context.Context, round int, readBack bool) error {
 	time.Sleep(time.Duration(100+p.rng.IntN(900)) * time.Millisecond)
-	short, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	before, err := raftOf(short, p.node.Admin)
+	before, err := p.raft(ctx)
 	if err != nil {
 		return err
 	}
@@ -175,7 +220,7 @@ func (p *program) round(ctx context.Context, round int, readBack bool) error {
 		return err
 	}
 	p.starts = append(p.starts, took)
-	after, err := raftOf(short, p.node.Admin)
+	after, err := p.raft(ctx)
 	if err != nil {
 		return err
 	}
@@ -186,10 +231,24 @@ func (p *program) round(ctx context.Context, round int, readBack bool) error {
 	if !readBack {
 		return nil
 	}
+	short, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	if err := p.follow.checkCommits(short, p.adm, topicName); err != nil {
 		return err
 	}
 	return p.readBack(ctx, true)
+}
+
+// patience is how long an answer of the node may take on a machine that has other work too, readPatience the reading of all records.
+const (
+	patience     = time.Minute
+	readPatience = 15 * time.Minute
+)
+
+func (p *program) raft(ctx context.Context) (*raftState, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return raftOf(ctx, p.node.Admin)
 }
 
 // end ends the node, and the power of its disk if that is what is tried.
@@ -212,7 +271,7 @@ func (p *program) end() error {
 // readBack compares all that the topic holds with the ledger. Under load the read ends at the high watermarks of its start, so
 // records acknowledged before are all due: they are taken from the ledger first.
 func (p *program) readBack(ctx context.Context, underLoad bool) error {
-	ctx, cancel := context.WithTimeout(ctx, 120*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
 	defer cancel()
 	due := p.ledger
 	if underLoad {
@@ -252,6 +311,7 @@ func (p *program) finish(ctx context.Context, producers int) error {
 	for _, s := range p.starts {
 		worst, sum = max(worst, s), sum+s
 	}
+	p.summary()
 	fmt.Printf("killcheck: %d kills, %d producers, %d records acknowledged, 0 lost, 0 invented, 0 duplicated; verify found a torn tail %d times; start to ready mean %d ms, worst %d ms\n",
 		p.killed, producers, p.ledger.ackedCount(), p.torn, (sum / time.Duration(len(p.starts))).Milliseconds(), worst.Milliseconds())
 	return nil

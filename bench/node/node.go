@@ -110,6 +110,20 @@ func (n *Node) Kill() error {
 	return nil
 }
 
+// Ended waits for the node to end by itself, for d at most, and says why it did: its exit status and last words. After true the node is gone: call
+// Start next, not Kill or Stop.
+func (n *Node) Ended(d time.Duration) (ended bool, why string) {
+	select {
+	case err := <-n.exited:
+		if err == nil {
+			return true, "exit code 0"
+		}
+		return true, err.Error()
+	case <-time.After(d):
+		return false, ""
+	}
+}
+
 // Stop ends the node with SIGTERM, which must give exit code 0.
 func (n *Node) Stop() error {
 	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {

@@ -67,6 +67,14 @@ func syncFS(name string) error {
 		return err
 	}
 	defer d.Close()
+	// The kernel passes syncfs on to virtiofs and not to other FUSE servers: it would succeed and sync nothing.
+	var st unix.Statfs_t
+	if err := control(d, func(fd int) error { return unix.Fstatfs(fd, &st) }); err != nil {
+		return &fs.PathError{Op: "statfs", Path: name, Err: err}
+	}
+	if st.Type == unix.FUSE_SUPER_MAGIC {
+		return syncTree(name)
+	}
 	if err := control(d, unix.Syncfs); err != nil {
 		return &fs.PathError{Op: "syncfs", Path: name, Err: err}
 	}
