@@ -9,6 +9,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chronik.dev/chronik/broker/allocation"
 )
 
 // poolSlack is what pooled decoders, buffers of a minimum size and the test itself may allocate at once, whatever the input.
@@ -36,8 +38,9 @@ func seeds(f *testing.F) {
 func FuzzHeader(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		h, err := Parse(b)
-		_, _ = Check(b)
+		var h Header
+		var err error
+		allocation.Bounded(t, len(b), 64<<10, func() { h, err = Parse(b); _, _ = Check(b) })
 		if err != nil {
 			return
 		}

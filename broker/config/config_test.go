@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"chronik.dev/chronik/broker/allocation"
 )
 
 func TestOrigins(t *testing.T) {
@@ -121,7 +123,9 @@ func TestProperties(t *testing.T) {
 func FuzzProperties(f *testing.F) {
 	f.Add([]byte("a=1\\\n b\\u0041"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		props, err := parseProperties(b)
+		var props []property
+		var err error
+		allocation.Bounded(t, len(b), 64<<10, func() { props, err = parseProperties(b) })
 		if err != nil {
 			return
 		}

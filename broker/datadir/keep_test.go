@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"chronik.dev/chronik/broker/allocation"
 	"chronik.dev/chronik/broker/vfs"
 )
 
@@ -220,10 +221,12 @@ func FuzzLedgerLine(f *testing.F) {
 	f.Add(line[:len(line)-1])
 	f.Add([]byte(`{"crc":"00000000"}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		i, reason := parse(data)
+		var i Incident
+		var reason string
+		allocation.Bounded(t, len(data), 64<<10, func() { i, reason = parse(data) })
 		if reason == "" && i.key() == "" {
 			t.Fatal("no key")
 		}
-		_, _ = decodeIdentity(data)
+		allocation.Bounded(t, len(data), 64<<10, func() { _, _ = decodeIdentity(data) })
 	})
 }

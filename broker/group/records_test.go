@@ -12,6 +12,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"pgregory.net/rapid"
+
+	"chronik.dev/chronik/broker/allocation"
 )
 
 // golden reads the hex of docs/format/consumer-offsets.md, which Apache Kafka 4.3.1 wrote.
@@ -166,6 +168,10 @@ func FuzzRecords(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		allocation.Bounded(t, len(b), 64<<10, func() { _, _ = ParseKey(b) })
+		allocation.Bounded(t, len(b), 64<<10, func() { _, _ = ParseOffset(b) })
+		allocation.Bounded(t, len(b), 64<<10, func() { _, _ = ParseMetadata(b) })
+		allocation.Bounded(t, len(b), 64<<10, func() { subscription(b) })
 		if k, err := ParseKey(b); err == nil {
 			if again, err := AppendKey(nil, k); err != nil || binaryKind(b) > 0 && !bytes.Equal(again, b) && !nullString(b) {
 				t.Fatalf("key %x came back as %x, %v", b, again, err)
@@ -185,7 +191,6 @@ func FuzzRecords(f *testing.F) {
 				t.Fatalf("metadata %+v came back as %+v, %v", m, back, err)
 			}
 		}
-		subscription(b)
 	})
 }
 

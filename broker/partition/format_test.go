@@ -9,6 +9,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"chronik.dev/chronik/broker/allocation"
 )
 
 // golden returns the bytes of the fenced hex block under a heading of a format page.
@@ -117,7 +119,9 @@ func FuzzCheckpoint(f *testing.F) {
 	f.Add(c.Marshal())
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := UnmarshalCheckpoint(b)
+		var c *Checkpoint
+		var err error
+		allocation.Bounded(t, len(b), 64<<10, func() { c, err = UnmarshalCheckpoint(b) })
 		if err != nil {
 			if !errors.Is(err, ErrCheckpoint) {
 				t.Fatal(err)
@@ -134,10 +138,11 @@ func FuzzPayload(f *testing.F) {
 	f.Add(uint8(0), Rolled{1, 2}.Marshal())
 	f.Add(uint8(1), Replaced{1, 2, 3, 4, 5}.Marshal())
 	f.Add(uint8(2), TailBlock{0, 4096, []byte{1}}.Marshal())
+	f.Add(uint8(3), CutAt{}.Marshal())
 	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
 		var again []byte
 		var err error
-		switch kind % 3 {
+		switch kind % 4 {
 		case 0:
 			var v Rolled
 			v, err = ParseRolled(b)
@@ -145,6 +150,10 @@ func FuzzPayload(f *testing.F) {
 		case 1:
 			var v Replaced
 			v, err = ParseReplaced(b)
+			again = v.Marshal()
+		case 2:
+			var v CutAt
+			v, err = ParseCutAt(b)
 			again = v.Marshal()
 		default:
 			var v TailBlock

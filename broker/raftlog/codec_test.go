@@ -6,12 +6,13 @@ import (
 	"errors"
 	"os"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"chronik.dev/chronik/broker/allocation"
 )
 
 var testID = [16]byte{0xd0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
@@ -109,13 +110,9 @@ func FuzzDecodeSnap(f *testing.F) {
 	}
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		s, err := decodeSnap(testID, data)
-		runtime.ReadMemStats(&after)
-		if n := after.TotalAlloc - before.TotalAlloc; n > uint64(16*len(data)+64<<10) {
-			t.Fatalf("%d bytes of memory for %d bytes", n, len(data))
-		}
+		var s snapFile
+		var err error
+		allocation.Bounded(t, len(data), 64<<10, func() { s, err = decodeSnap(testID, data) })
 		if err == nil {
 			if _, err := encodeSnap(testID, s); err != nil {
 				t.Fatal(err)
@@ -127,7 +124,10 @@ func FuzzDecodeSnap(f *testing.F) {
 func FuzzDecodeHard(f *testing.F) {
 	f.Add(encodeHard(&raftpb.HardState{Term: new(uint64(7)), Vote: new(uint64(1)), Commit: new(uint64(41))}, 55))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		h, synced, err := decodeHard(data)
+		var h *raftpb.HardState
+		var synced uint64
+		var err error
+		allocation.Bounded(t, len(data), 64<<10, func() { h, synced, err = decodeHard(data) })
 		if err == nil && !bytes.Equal(encodeHard(h, synced), data) {
 			t.Fatalf("%x decoded and encoded is another", data)
 		}

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"chronik.dev/chronik/broker/allocation"
 	"chronik.dev/chronik/broker/partition"
 	"chronik.dev/chronik/broker/vfs"
 	"chronik.dev/chronik/broker/wal"
@@ -53,6 +54,7 @@ func FuzzHeld(f *testing.F) {
 	f.Add(AppendHeld([]byte(heldMagic), &frame))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		again := []byte(heldMagic)
+		allocation.Bounded(t, len(b), 64<<10, func() { _ = ReadHeld(b, func(wal.Frame) error { return nil }) })
 		if ReadHeld(b, func(f wal.Frame) error { again = AppendHeld(again, &f); return nil }) == nil && !bytes.Equal(again, b) {
 			t.Fatalf("%x reads as %x", b, again)
 		}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"chronik.dev/chronik/broker/allocation"
 	"chronik.dev/chronik/broker/vfs"
 )
 
@@ -396,7 +397,10 @@ func FuzzDecode(f *testing.F) {
 	f.Add(encode(h, nil))
 	f.Add([]byte("CHSF"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		got, body, bad := decode(data, header{kind: kind, version: 1})
+		var got header
+		var body []byte
+		var bad *damage
+		allocation.Bounded(t, len(data), 64<<10, func() { got, body, bad = decode(data, header{kind: kind, version: 1}) })
 		if bad != nil {
 			if bad.offset > int64(len(data)) || bad.reason == "" {
 				t.Fatalf("%+v", bad)

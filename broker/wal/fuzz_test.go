@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"testing"
 
+	"chronik.dev/chronik/broker/allocation"
 	"chronik.dev/chronik/broker/vfs"
 )
 
@@ -29,7 +30,7 @@ func FuzzFrameHead(f *testing.F) {
 		if ok && (id.LSN == 0 || id.Length < 0 || id.Length > MaxPayload) {
 			t.Fatalf("accepted %+v", id)
 		}
-		salvage(b, generation, 0, len(b))
+		allocation.Bounded(t, len(b), 64<<10, func() { salvage(b, generation, 0, len(b)) })
 	})
 }
 
@@ -76,15 +77,19 @@ func FuzzSegment(f *testing.F) {
 		m := vfs.NewMem(1)
 		must(t, m.Mkdir("/wal"))
 		writeAt(t, m, "/wal/00000000000000000001.wal", 0, data)
-		_, err := Inspect(InspectOptions{FS: m, Dir: "/wal", Kind: Journal, Deep: true}, nil)
-		must(t, err)
+		allocation.Bounded(t, len(data), 2<<20, func() {
+			_, err := Inspect(InspectOptions{FS: m, Dir: "/wal", Kind: Journal, Deep: true}, nil)
+			must(t, err)
+		})
 	})
 }
 
 func FuzzManifest(f *testing.F) {
 	f.Add((&manifest{kind: Journal, segments: []manifestSegment{{id: 1}}, spares: []uint64{2}, cuts: []Cut{{Incident: "x"}}}).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := decodeManifest(b)
+		var m *manifest
+		var err error
+		allocation.Bounded(t, len(b), 64<<10, func() { m, err = decodeManifest(b) })
 		if err == nil && len(m.encode()) != len(b) {
 			t.Fatal("encodes differently")
 		}
