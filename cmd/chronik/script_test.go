@@ -51,6 +51,10 @@ func TestMain(m *testing.M) {
 //	plan FILE               $ID and $LOSS are those of a plan
 //	half DIR ID             makes a repair one that was interrupted
 //	waitfor GROUP           until GROUP has a stable member
+//	overlap DIR OFFSET      a partition's records from OFFSET on are also in a second segment
+//	appears PATTERN         waits for a file
+//	disk DIR MIB            mounts a file system of a size on DIR until the script ends, where the condition [tmpfs] holds
+//	fill DIR                writes DIR/filler until the disk of DIR is full
 //	get PATH CODE TEXT      the admin endpoint answers CODE and TEXT
 func TestScripts(t *testing.T) {
 	testscript.Run(t, scriptParams("testdata/script"))
@@ -58,13 +62,15 @@ func TestScripts(t *testing.T) {
 
 func scriptParams(dir string) testscript.Params {
 	return testscript.Params{
-		Dir:   dir,
-		Setup: func(env *testscript.Env) error { env.Values["node"] = &testNode{}; return nil },
+		Dir:       dir,
+		Condition: condition,
+		Setup:     func(env *testscript.Env) error { env.Values["node"] = &testNode{}; return nil },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "start": cmdStart, "shutdown": cmdShutdown, "crash": cmdCrash, "produce": cmdProduce, "consume": cmdConsume,
 			"flip": cmdFlip, "put": cmdPut, "tear": cmdTear, "rot": cmdRot, "newer": cmdNewer, "resize": cmdResize, "get": cmdGet, "waitfor": cmdWaitFor,
 			"snap-tree": cmdSnapTree, "same-tree": cmdSameTree,
-			"plan": cmdPlan, "newest": cmdNewest, "overlap": cmdOverlap, "appears": cmdAppears, "heal": cmdHeal, "healed": cmdHealed, "balance": cmdBalance, "half": cmdHalf,
+			"plan": cmdPlan, "newest": cmdNewest, "overlap": cmdOverlap, "appears": cmdAppears,
+			"disk": cmdDisk, "fill": cmdFill, "heal": cmdHeal, "healed": cmdHealed, "balance": cmdBalance, "half": cmdHalf,
 		},
 	}
 }
