@@ -13,6 +13,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	_ "chronik.dev/chronik/tui/background" // before bubbletea is linked: see its package comment
 )
@@ -73,6 +74,12 @@ Every command is marked read-only or with what it changes. Exit codes: chronik h
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
+	root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "bootstrap-server" { // as Apache Kafka's tools call it
+			name = "bootstrap"
+		}
+		return pflag.NormalizedName(name)
+	})
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run:"},
