@@ -35,6 +35,7 @@ func Mend(d *Draft) error {
 		return err
 	}
 	report, err := recovery.Check(recovery.CheckOptions{FS: d.FS, Dir: d.Dir, DirID: d.DirID})
+	anew := errors.Is(err, recovery.ErrNoCheckpoint)
 	switch {
 	case errors.Is(err, recovery.ErrNoCheckpoint) && gone == "":
 		d.Say("no copy of the checkpoint can be used: it is made anew from the partition directories, at the LSN before the journal's first")
@@ -57,6 +58,11 @@ func Mend(d *Draft) error {
 		}
 	}
 	d.parts(report)
+	if anew {
+		if err := d.leftHeld(report); err != nil {
+			return err
+		}
+	}
 	return d.reindexAdopted(report)
 }
 

@@ -3,6 +3,7 @@ package repair
 import (
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"chronik.dev/chronik/broker/datadir"
@@ -75,6 +76,28 @@ func TestMendHeld(t *testing.T) {
 		t.Fatalf("%d records are served, the plan loses %d: %+v", len(got), p.LossTotal, p.Loss)
 	}
 	mustVerify(t, n.kill())
+}
+
+// TestMendHeldNoCheckpoint: the same, and then the checkpoint is lost, which knew of the frames that are held: the plan names them.
+func TestMendHeldNoCheckpoint(t *testing.T) {
+	n := startNode(t, vfs.NewMem(1))
+	n.create("t", 1)
+	n.produce("t", 0, 3, "v")
+	n.stop()
+	n = startNode(t, n.fs)
+	n.produce("t", 0, 10, "w")
+	m := n.kill()
+	damagedGroup(t, m, lastGroup(t, m).Head.FirstLSN-3)
+	n = startNode(t, m)
+	n.stop()
+	for _, c := range []string{"0", "1"} {
+		must(t, m.Flip(root+"/wal/checkpoint."+c, 60, 1))
+	}
+	p, n := repaired(t, m, Mend)
+	last := p.Loss[len(p.Loss)-1]
+	if got := len(n.read("t", 0)); int64(got) != last.First || last.Last != 25 || !strings.Contains(last.Note, "evidence/held.") || len(p.NeedsAccept) == 0 {
+		t.Fatalf("%d records are served, the plan loses %+v", got, p.Loss)
+	}
 }
 
 // TestMendManifest: both copies of the manifest are gone.
