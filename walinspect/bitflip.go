@@ -167,6 +167,9 @@ func (t *Target) summedBit(path string, offset, length int64) (found *Bit) {
 
 // sectorBit searches the sectors of a range; more than one damaged one is more than one bit.
 func (t *Target) sectorBit(path string, offset, length int64) (found *Bit) {
+	if at, bit, ok := wal.GenerationBit(t.fs, path); ok && at >= offset && at < offset+length {
+		return t.bitAt(path, at, bit)
+	}
 	for s := offset / wal.SectorSize; s*wal.SectorSize < offset+length; s++ {
 		syndrome, sector, err := wal.SectorSyndrome(t.fs, path, s)
 		if err != nil {
@@ -200,4 +203,18 @@ func (t *Target) batchBit(path string, offset, length int64) *Bit {
 		found.Byte += offset
 	}
 	return found
+}
+
+// bitAt is a bit of a file as it is now.
+func (t *Target) bitAt(path string, at int64, bit int) *Bit {
+	file, err := t.fs.OpenFile(path, os.O_RDONLY)
+	if err != nil {
+		return nil
+	}
+	defer file.Close()
+	var b [1]byte
+	if _, err := file.ReadAt(b[:], at); err != nil {
+		return nil
+	}
+	return &Bit{Byte: at, Bit: bit, Read: b[0], Was: b[0] ^ 1<<bit}
 }

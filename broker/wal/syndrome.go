@@ -30,3 +30,21 @@ func SectorSyndrome(fsys vfs.FS, name string, number int64) (syndrome uint32, se
 	generation := binary.LittleEndian.Uint64(head[16:])
 	return crc32.Checksum(sector[:SectorCovered], castagnoli) ^ mix32(generation, uint64(number)) ^ binary.LittleEndian.Uint32(sector[SectorCovered:]), sector, nil
 }
+
+// GenerationBit finds the one bit of the generation in a segment's first sector, in bytes 16 to 23, whose flip makes that sector right. The generation
+// is in the stamp of every sector, so SectorSyndrome has no answer while it is damaged.
+func GenerationBit(fsys vfs.FS, name string) (at int64, bit int, ok bool) {
+	_, sector, err := SectorSyndrome(fsys, name, 0)
+	if err != nil {
+		return 0, 0, false
+	}
+	want := binary.LittleEndian.Uint32(sector[SectorCovered:])
+	for i := range 64 {
+		sector[16+i/8] ^= 1 << (i % 8)
+		if crc32.Checksum(sector[:SectorCovered], castagnoli)^mix32(binary.LittleEndian.Uint64(sector[16:]), 0) == want {
+			return int64(16 + i/8), i % 8, true
+		}
+		sector[16+i/8] ^= 1 << (i % 8)
+	}
+	return 0, 0, false
+}
