@@ -94,10 +94,22 @@ func prepareKafkaGo(w *work) (string, error) {
 	return version, w.buildTests(dir, kafkaGoPackages...)
 }
 
-// runKafkaGo runs kafka-go's tests as its CI does, without the race detector.
+// runKafkaGo runs kafka-go's tests as its CI does, without the race detector. Three of them panic in a helper of
+// theirs (getOffsets, on a group without a logger) before they ask any broker, and take the process with them, so they run apart.
 func runKafkaGo(w *work, broker string, log *os.File) (results, error) {
+	const root = "github.com/segmentio/kafka-go"
+	const panics = "^TestReaderConsumerGroup$/^(consumer_group_commits_on_close|verify_offset_committed|verify_offset_committed_when_using_interval_committer)$"
+	dir := filepath.Join(w.dir, "kafka-go")
 	env := []string{"GOFLAGS=-mod=mod -trimpath", "KAFKA_VERSION=4.3.0", "KAFKA_SKIP_NETTEST=1"}
-	return goTests(filepath.Join(w.dir, "kafka-go"), "github.com/segmentio/kafka-go", log, env, append([]string{"-timeout=9m"}, kafkaGoPackages...)...)
+	got, err := goTests(dir, root, log, env, append([]string{"-timeout=9m", "-skip=" + panics}, kafkaGoPackages...)...)
+	if err != nil {
+		return nil, err
+	}
+	apart, err := goTests(dir, root, log, env, "-timeout=2m", "-run="+panics, ".")
+	for name, outcome := range apart {
+		got[name] = outcome
+	}
+	return got, err
 }
 
 // prepareKadm: the tests of pkg/kadm need no broker and say nothing about one, so a programme of ours calls kadm instead.

@@ -36,7 +36,7 @@ var reasons = []reason{
 	{"kadm", regexp.MustCompile(`Transactions|Txn`), noTransactions},
 	{"kadm", regexp.MustCompile(`^ListConfigResources$`), noListConfigs},
 	{"kadm", regexp.MustCompile(`^AlterTopicConfigsState$`), noAlterConfigs},
-	{"kafka-go", regexp.MustCompile(`Txn|Transaction`), noTransactions},
+	{"kafka-go", regexp.MustCompile(`Txn|Transaction|^TestClientFindCoordinator$`), noTransactions}, // it asks for that of a transaction
 	{"kafka-go", regexp.MustCompile(`ACL`), noACLs},
 	{"kafka-go", regexp.MustCompile(`Quotas`), noQuotas},
 	{"kafka-go", regexp.MustCompile(`Scram`), noSCRAM},
