@@ -38,6 +38,7 @@ func mountFuse(back, mount, direct string) (*fuseFS, error) {
 		return nil, err
 	}
 	root := &fs.LoopbackRoot{Path: back, Dev: uint64(st.Dev)}
+	//lint:ignore SA1019 WrapChild would do the same, with a wrapper around every node
 	root.NewNode = func(r *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
 		return &fuseNode{LoopbackNode: fs.LoopbackNode{RootData: r}, fs: f}
 	}
