@@ -56,15 +56,16 @@ func init() {
 func TestCrash(t *testing.T) {
 	var c counts
 	begin := time.Now()
-	eachSeed(t, "TestCrash", func(seed uint64) (*world, error) { return run(draw(seed), &c, steps, lives, *flagRate) })
+	next := eachSeed(t, "TestCrash", func(seed uint64) (*world, error) { return run(draw(seed), &c, steps, lives, *flagRate) })
 	t.Logf("%s; %.0f states/s", &c, float64(c.states.Load())/time.Since(begin).Seconds())
 	if n := c.states.Load(); n < *flagFloor {
 		t.Errorf("%d crash states, the floor is %d", n, *flagFloor)
 	}
+	result{"whole node", *flagFrom, next, time.Since(begin).Seconds(), c.states.Load(), c.fields()}.record(t)
 }
 
-// eachSeed runs seeds on all processors, as many as the flags say, until one fails.
-func eachSeed(t *testing.T, test string, run func(seed uint64) (*world, error)) {
+// eachSeed runs seeds on all processors, as many as the flags say, until one fails. It returns the first seed that was not run.
+func eachSeed(t *testing.T, test string, run func(seed uint64) (*world, error)) uint64 {
 	t.Helper()
 	begin := time.Now()
 	next := atomic.Uint64{}
@@ -75,6 +76,7 @@ func eachSeed(t *testing.T, test string, run func(seed uint64) (*world, error)) 
 			for !t.Failed() {
 				seed := next.Add(1) - 1
 				if *flagFor > 0 && time.Since(begin) > *flagFor || *flagFor == 0 && seed >= *flagFrom+uint64(*flagSeeds) {
+					next.Add(^uint64(0)) // not run
 					return
 				}
 				if w, err := run(seed); err != nil {
@@ -85,6 +87,7 @@ func eachSeed(t *testing.T, test string, run func(seed uint64) (*world, error)) 
 		})
 	}
 	group.Wait()
+	return next.Load()
 }
 
 // keep writes the disk of the first failure to -crash.keep.

@@ -14,6 +14,10 @@ type plant struct {
 	name    string
 	onDisk  func(*vfs.Mem) vfs.FS
 	onQueue func(partition.Journal) partition.Journal
+
+	// Of the fast floors:
+	onRecovery func(*vfs.Mem) vfs.FS // the disk that a recovery sees
+	early      bool                  // acknowledge before the sync
 }
 
 func (p plant) disk(m *vfs.Mem) vfs.FS {

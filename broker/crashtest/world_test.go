@@ -30,6 +30,15 @@ func (c *counts) String() string {
 		c.acks.Load(), c.saves.Load())
 }
 
+// fields are the counts by name, for the results file.
+func (c *counts) fields() map[string]int64 {
+	return map[string]int64{
+		"states inside recovery": c.inner.Load(), "second recoveries": c.again.Load(), "states with a torn write": c.torn.Load(), "histories": c.seeds.Load(),
+		"lives of a node": c.lives.Load(), "clean stops": c.cleanings.Load(), "lives that ended on a full disk": c.full.Load(), "requests": c.steps.Load(),
+		"acknowledged": c.acks.Load(), "Raft saves": c.saves.Load(), "cleaned logs": c.cleaned.Load(), "moves of a log start by retention": c.retained.Load(),
+	}
+}
+
 // world is one seed: a node on a disk in memory through several lives, and the judge of every disk that a crash could have left.
 type world struct {
 	setup   setup

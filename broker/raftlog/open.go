@@ -63,7 +63,7 @@ func (o Options) wal() wal.Options {
 		o.SegmentSize = 1 << 20
 	}
 	if o.firstSegment == 0 {
-		o.firstSegment = min(o.SegmentSize, 64<<10)
+		o.firstSegment = min(o.SegmentSize/4, 64<<10)
 	}
 	return wal.Options{
 		FS: o.FS, Dir: o.Dir, DirID: o.DirID, Kind: wal.Raft, SegmentSize: o.SegmentSize, FirstSegmentSize: o.firstSegment, Spares: -1, // metadata is rare: no file is prewritten
@@ -124,6 +124,15 @@ func Open(o Options) (*Storage, *Report, error) {
 		return nil, nil, fmt.Errorf("open raft log %s: %w", o.Dir, err)
 	}
 	return s, r.report, nil
+}
+
+// View reads the state as Open does, and changes nothing: of the Storage only the methods that raft.Storage has are of use. It fails as Open does.
+func View(o Options) (*Storage, *Report, error) {
+	r, err := read(o)
+	if err != nil {
+		return nil, r.report, err
+	}
+	return &Storage{log: r.log, hard: r.hard, snapshot: r.kept[len(r.kept)-1].snapshot}, r.report, nil
 }
 
 // read reads everything and judges it.

@@ -7,7 +7,7 @@
 // raft never starts on a log that misses what was committed. The term, vote and commit ride in every group of entries too, so a rollback
 // of both HardState copies shows.
 //
-// API: Create founds the directory, Open reads it and repairs what is safely repaired, Inspect only looks (for the tools); Storage has
+// API: Create founds the directory, Open reads it and repairs what is safely repaired, Inspect and View only look; Storage has
 // raft.Storage's methods for raft, and Save, CreateSnapshot and Close for the Ready loop.
 //
 // The format is docs/format/raftlog.md.

@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"encoding/binary"
 	"slices"
 	"sync/atomic"
 )
@@ -49,9 +50,19 @@ func (c *content) writable(i int) *page {
 func (c *content) writeAt(p []byte, off int64) {
 	for len(p) > 0 {
 		at := int(off % Block)
+		if n := min(len(p), Block-at); c.hole(off) && allZero(p[:n]) {
+			p, off = p[n:], off+int64(n)
+			continue
+		}
 		n := copy(c.writable(int(off / Block)).b[at:], p)
 		p, off = p[n:], off+int64(n)
 	}
+}
+
+// hole says whether the page at off was never written.
+func (c *content) hole(off int64) bool {
+	i := off / Block
+	return i >= int64(len(c.pages)) || c.pages[i] == nil
 }
 
 // readAt fills p from off; the caller has checked the size.
@@ -85,6 +96,12 @@ func (c *content) truncate(size int64) {
 }
 
 func allZero(b []byte) bool {
+	for len(b) >= 8 {
+		if binary.LittleEndian.Uint64(b) != 0 {
+			return false
+		}
+		b = b[8:]
+	}
 	for _, x := range b {
 		if x != 0 {
 			return false

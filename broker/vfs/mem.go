@@ -47,6 +47,7 @@ type node struct {
 	disk    content          // its durable content
 	pending []unit           // in order; applied to disk they give cur
 	touched uint64           // seq of the last change, the file's modification time
+	origin  *node            // of a crash image's node: that of the disk it is of
 }
 
 // unit is one Fragment of a file (data set) or one size of it.

@@ -44,6 +44,11 @@ type chooser struct {
 	keep func(n *node, seq uint64) bool
 	rng  *rand.Rand // nil: every kept unit is kept as it is
 	torn uint64     // the fragment to tear, by seq
+
+	tear      uint64 // as torn, without rng
+	tornBytes int
+	stale     []byte // Rough.Stale
+	images    bool   // for States.Image
 }
 
 // CrashClone returns the disk as a power loss at this moment would leave it: each pending fragment, size and change of entries is kept or
@@ -201,6 +206,9 @@ func (m *Mem) clone(c chooser, seed uint64) *Mem {
 	left := make(map[*node]*content, len(dirty))
 	for _, n := range dirty {
 		k := n.disk.share()
+		if c.stale != nil {
+			c.soil(n, &k)
+		}
 		for _, u := range n.pending {
 			if c.keep(n, u.seq) {
 				k.apply(c.bend(u, &k))
@@ -228,6 +236,9 @@ func (m *Mem) clone(c chooser, seed uint64) *Mem {
 			return t
 		}
 		t := &node{id: n.id, dir: n.dir, touched: n.touched}
+		if c.images {
+			t.origin = n
+		}
 		twin[n] = t
 		if n.dir {
 			from := entries[n]
@@ -257,6 +268,11 @@ func (m *Mem) clone(c chooser, seed uint64) *Mem {
 // bend changes a kept unit as a crash may: a growth stops half-way, a fragment is torn.
 func (c *chooser) bend(u unit, k *content) unit {
 	switch {
+	case c.tear != 0 && u.seq == c.tear:
+		torn := make([]byte, Fragment)
+		k.readAt(torn, u.at)
+		copy(torn, u.data[:c.tornBytes])
+		u.data = torn
 	case c.rng == nil:
 	case u.data == nil && u.size > u.at && c.rng.IntN(4) == 0:
 		u.size = u.at + c.rng.Int64N(u.size-u.at)
@@ -270,6 +286,15 @@ func (c *chooser) bend(u unit, k *content) unit {
 		u.data = torn
 	}
 	return u
+}
+
+// soil puts stale bytes where pending fragments lie behind the durable end of a file; those that are kept come over them.
+func (c *chooser) soil(n *node, k *content) {
+	for _, u := range n.pending {
+		if u.data != nil && u.at >= n.disk.size {
+			k.writeAt(c.stale[:Fragment], u.at)
+		}
+	}
 }
 
 // Bytes returns a copy of a file's content as a process reads it.

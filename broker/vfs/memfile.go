@@ -122,11 +122,21 @@ func (m *Mem) write(n *node, p []byte, off int64) {
 		n.cur.size = end
 	}
 	for at := from; at < to; at += Fragment {
-		m.seq++
-		n.pending = append(n.pending, unit{seq: m.seq, at: at, data: data[at-from:][:Fragment:Fragment]})
+		u := unit{seq: m.seq + 1, at: at, data: data[at-from:][:Fragment:Fragment]}
+		if !n.idle(&u) {
+			m.seq++
+			n.pending = append(n.pending, u)
+		}
 	}
 	n.touched = m.seq
 	m.dirty[n] = struct{}{}
+}
+
+// idle says whether a fragment is zeros that are written where there is nothing but zeros, as a file is made longer: kept or lost, it is the same.
+func (n *node) idle(u *unit) bool {
+	return u.at >= n.disk.size && allZero(u.data) && n.disk.hole(u.at) && !slices.ContainsFunc(n.pending, func(o unit) bool {
+		return o.data != nil && o.at == u.at || o.data == nil && o.size < o.at
+	})
 }
 
 // resize truncates or extends with zeros, pending.

@@ -7,7 +7,10 @@ import (
 	"chronik.dev/chronik/broker/vfs"
 )
 
-const readWindow = 1 << 20
+const (
+	readWindow   = 1 << 20
+	headerWindow = 4 * BlockSize // of who reads a segment's header only
+)
 
 // blockReader reads a file in order with one buffer. Unreadable blocks read as zeros and are remembered.
 type blockReader struct {
@@ -15,6 +18,7 @@ type blockReader struct {
 	size     int64
 	buf      []byte
 	off      int64 // of buf in the file
+	window   int64 // bytes read at a time; 0: readWindow
 	failed   map[uint32]error
 	progress func(int64)
 }
@@ -37,7 +41,11 @@ func (r *blockReader) view(b, n uint32) []byte {
 
 // load makes the buffer hold [from, to), and what follows if there is room.
 func (r *blockReader) load(from, to int64) {
-	want := int(min(max(to-from, readWindow), r.size-from))
+	window := r.window
+	if window == 0 {
+		window = readWindow
+	}
+	want := int(min(max(to-from, window), r.size-from))
 	kept := 0
 	if end := r.off + int64(len(r.buf)); from >= r.off && from < end {
 		kept = int(end - from)

@@ -3,6 +3,7 @@ package wal
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 )
 
 const (
@@ -122,6 +123,7 @@ func (p *packer) pos() int { return p.sector*sectorPayload + p.at }
 
 // unpack copies the payload of whole sectors to dst and returns it.
 func unpack(dst, sectors []byte) []byte {
+	dst = slices.Grow(dst, len(sectors)/SectorSize*sectorPayload)
 	for len(sectors) >= SectorSize {
 		dst = append(dst, sectors[:sectorPayload]...)
 		sectors = sectors[SectorSize:]

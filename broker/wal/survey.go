@@ -138,7 +138,7 @@ func (in *inspector) readHeader(c *candidate) {
 		return
 	}
 	defer f.Close()
-	r := &blockReader{f: f, size: c.size}
+	r := &blockReader{f: f, size: c.size, window: headerWindow}
 	h, err := decodeHead(r.view(0, 1))
 	var version *errVersion
 	if errors.As(err, &version) {
