@@ -189,6 +189,7 @@ func (r *floorRun) life(fsys vfs.FS, disk *vfs.Mem, rng *rand.Rand) (*vfs.Mem, e
 		}
 	})
 	r.c.halt()
+	next.SetLimit(0)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return next, errors.Join(r.failed, err)
@@ -324,6 +325,7 @@ func (e *enumeration) variants(n int) error {
 // try judges one image.
 func (e *enumeration) try(keep func(int) bool, rough vfs.Rough, what func() string) error {
 	image := e.states.Image(keep, rough)
+	image.SetLimit(0)
 	key := e.states.Sum(image) + e.promise.key()*0x9e3779b97f4a7c15
 	if _, known := e.seen[key]; known {
 		e.counts.repeated.Add(1)
@@ -386,7 +388,10 @@ func (e *enumeration) recover(image *vfs.Mem, rough bool, depth int) error {
 	left := image.CrashMode(e.rng, []vfs.Mode{vfs.None, vfs.None, vfs.Random, vfs.All}[e.rng.IntN(4)])
 	again, err := e.promise.judge(left, left, rough, found)
 	if err == nil && again != found {
-		err = fmt.Errorf("now %.300s, the first time %.300s", again, found)
+		err = fmt.Errorf("now %.300q, the first time %.300q", again, found)
+		if p, ok := e.promise.(*partPromise); ok {
+			err = fmt.Errorf("%w\n%s\n%s", err, p.reports[0], p.reports[1])
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("second recovery: %w", err)
@@ -419,6 +424,7 @@ var floors = []struct {
 	{"state files", newStateFiles, 512},
 	{"journal", newJournal, 64},
 	{"Raft state", newRaftState, 64},
+	{"partitions", newPartitions, 32},
 }
 
 // TestFloors runs the fast floors, one after the other, each for its share.

@@ -193,6 +193,20 @@ func (m *model) wait(n int) error {
 	return m.failed
 }
 
+// settle makes what a boot found the truth.
+func (m *model) settle(got map[[16]byte]*seen) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, h := range m.histories {
+		_, s, err := h.explain(got[h.id.ID])
+		if err != nil {
+			return err
+		}
+		h.settled, h.flight = s, nil
+	}
+	return nil
+}
+
 // moment is a copy of the model at one moment: settled must be there, flight may.
 type moment []history
 

@@ -166,7 +166,14 @@ func (n *node) stop() error {
 	for _, l := range n.logs {
 		errs = append(errs, l.Close())
 	}
-	errs = append(errs, n.checkpoints.Run(), n.raft.Close(), n.log.Close(), n.dir.Close())
+	errs = append(errs, n.checkpoints.Run())
+	if n.raft != nil {
+		errs = append(errs, n.raft.Close())
+	}
+	errs = append(errs, n.log.Close())
+	if n.dir != nil {
+		errs = append(errs, n.dir.Close())
+	}
 	n.env.Pool.Close()
 	return errors.Join(errs...)
 }

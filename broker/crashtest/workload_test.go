@@ -27,6 +27,8 @@ type worker struct {
 	node  *node
 	// faulty says that the disk fails on purpose: an error is no finding, it leaves what was asked unanswered.
 	faulty bool
+	// core says that there is no Raft state: no request for it is made.
+	core bool
 	// full says that the disk is or was full in this life: requests may be refused, and the life may end with any error.
 	full atomic.Bool
 
@@ -66,7 +68,7 @@ func (w *worker) attach(n *node) error {
 
 // step makes one random request.
 func (w *worker) step() error {
-	if w.rng.IntN(8) == 0 {
+	if !w.core && w.rng.IntN(8) == 0 {
 		return w.raftStep()
 	}
 	if len(w.open) == 0 || len(w.open) < 5 && w.rng.IntN(40) == 0 {

@@ -174,15 +174,8 @@ func (w *world) checkClean() error {
 
 // settle makes what survived the truth of the next life.
 func (w *world) settle(n *node, got map[[16]byte]*seen) error {
-	m := w.worker.model
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, h := range m.histories {
-		_, s, err := h.explain(got[h.id.ID])
-		if err != nil {
-			return err
-		}
-		h.settled, h.flight = s, nil
+	if err := w.worker.model.settle(got); err != nil {
+		return err
 	}
 	state, err := readRaft(n.raft)
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"chronik.dev/chronik/broker/batch"
@@ -236,7 +237,27 @@ func (s *scan) open(log *wal.Log, removed []string) (*Result, error) {
 	for _, dir := range removed {
 		r.Checkpointer.Removed(dir)
 	}
+	if err := s.settleLoss(r); err != nil {
+		return nil, err
+	}
 	return r, nil
+}
+
+// settleLoss takes a checkpoint at once where partitions hold what the journal has not: records that were taken from the partition log, or a partition of
+// which only the directory is left. Without it the next boot, which finds no damage any more, would not know of them, and pass over what comes behind.
+func (s *scan) settleLoss(r *Result) error {
+	undecided := slices.ContainsFunc(s.inv.Findings, func(f wal.Finding) bool { return f.Verdict == wal.Undecided })
+	if !undecided && !slices.ContainsFunc(s.report.Partitions, func(p PartitionReport) bool { return p.Status == Repaired }) {
+		return nil
+	}
+	err := r.Checkpointer.Run()
+	if err == nil {
+		return nil
+	}
+	for _, l := range r.Partitions {
+		err = errors.Join(err, l.Close())
+	}
+	return errors.Join(fmt.Errorf("recover %s: checkpoint of what was repaired: %w", s.dir, err), r.Log.Close())
 }
 
 // CheckOptions say what to check.

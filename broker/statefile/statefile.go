@@ -4,9 +4,10 @@
 // the old state or the new one, whole. One current file beside its predecessor would not do: an old checkpoint points into a freed
 // journal, an old vote lets a node vote twice. The format is docs/format/statefile.md.
 //
-// Create makes both files, Load reads them and changes nothing, Mend syncs the one that won and rewrites the one that lost, Store replaces both,
-// the one that lost first. Call Mend after Load and before anything depends on what was loaded: a process that was killed can have left a copy
-// in the page cache only, which is read, and which a power loss then takes.
+// Create makes both files, Load reads them and changes nothing, Mend writes the one that won again and then the one that lost, Store replaces both,
+// the one that lost first. Call Mend after Load and before anything depends on what was loaded: a process that was killed, or that ended because a sync
+// had failed, can have left a copy in the page cache only, which is read, and which a power loss then takes. After a failed sync some file systems call
+// such pages clean, and another sync writes nothing: so what was loaded is written, byte for byte, not only synced.
 package statefile
 
 import (
@@ -67,6 +68,7 @@ type Copy struct {
 
 	sure bool // an unknown version under a valid header CRC
 	body []byte
+	raw  []byte // the whole file, as read
 }
 
 // Body returns the state that the copy holds; nil unless it is ok, or contradicted by the other copy. The caller does not change it.
@@ -125,7 +127,7 @@ type File struct {
 	header header
 	body   []byte
 	copies [2]Copy
-	synced bool // what Load read is durable
+	synced bool // what Load read was made durable by this process
 	failed error
 }
 
@@ -176,7 +178,7 @@ func (f *File) read(i int) Copy {
 	c.Version = h.version
 	switch {
 	case bad == nil:
-		c.State, c.Seq, c.body = OK, h.seq, body
+		c.State, c.Seq, c.body, c.raw = OK, h.seq, body, data
 	case bad.reason == ReasonVersion:
 		c.State, c.Reason, c.Offset, c.sure = UnknownVersion, bad.reason, bad.offset, bad.sure
 	default:
@@ -289,7 +291,7 @@ func (f *File) fail(err error) error {
 	return err
 }
 
-// Mend makes durable what was loaded: it syncs the copies that are ok, then rewrites the one that lost, if the two are not equal, and syncs it.
+// Mend makes durable what was loaded: it writes the copies that hold it again, with the same bytes, and syncs them, then the one that lost.
 func (f *File) Mend() error {
 	if f.failed != nil {
 		return f.failed
@@ -307,17 +309,18 @@ func (f *File) Mend() error {
 	return nil
 }
 
-// settle syncs the copies that Load found ok, once, and their names. Only then may one of them be overwritten.
+// settle writes the copies that hold what Load found once more, and syncs them and their names. Only then may one of them be overwritten. While a copy
+// is written with the bytes that it has, no crash changes it for the worse.
 func (f *File) settle() error {
 	if f.synced || planted.Is(planted.TrustUnsynced) {
 		return nil
 	}
 	for i := range f.copies {
-		if f.copies[i].State != OK {
+		if f.copies[i].State != OK || f.copies[i].Seq != f.header.seq {
 			continue
 		}
-		if err := f.syncCopy(i); err != nil {
-			return f.fail(fmt.Errorf("sync %s: %w", f.name(i), err))
+		if err := f.again(i); err != nil {
+			return f.fail(fmt.Errorf("write %s again: %w", f.name(i), err))
 		}
 	}
 	if err := f.fsys.SyncDir(filepath.Dir(f.base)); err != nil {
@@ -327,12 +330,16 @@ func (f *File) settle() error {
 	return nil
 }
 
-func (f *File) syncCopy(i int) error {
+// again writes a copy with the bytes that were read from it, and syncs it.
+func (f *File) again(i int) error {
 	file, err := f.fsys.OpenFile(f.name(i), os.O_RDWR)
 	if err != nil {
 		return err
 	}
-	return errors.Join(file.Sync(), file.Close())
+	if _, err = file.WriteAt(f.copies[i].raw, 0); err == nil {
+		err = file.Sync()
+	}
+	return errors.Join(err, file.Close())
 }
 
 // write replaces one copy and syncs it, and its name if that is new.
