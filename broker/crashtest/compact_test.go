@@ -59,13 +59,13 @@ func (h *history) differsCompacted(s state, got *seen) string {
 	}
 	want := map[int64]keyed{}
 	newest := map[byte]int64{}
-	producers := map[int64]int32{}
+	producers := map[int64]record{}
 	for _, b := range s.batches {
 		for i, r := range h.content[b.crc] {
 			want[b.base+int64(i)], newest[r.key] = r, b.base+int64(i)
 		}
 		if b.pid >= 0 && b.end() > s.start {
-			producers[b.pid] = b.seq
+			producers[b.pid] = b
 		}
 	}
 	for at, r := range got.records {
@@ -78,9 +78,9 @@ func (h *history) differsCompacted(s state, got *seen) string {
 			return fmt.Sprintf("offset %d is lost, the newest record with key %d", at, r.key)
 		}
 	}
-	for pid, seq := range producers {
-		if known, ok := got.producers[pid]; (!ok || known != seq) && !h.truncated {
-			return fmt.Sprintf("producer %d is at sequence %d (known %v), want %d", pid, known, ok, seq)
+	for pid, b := range producers {
+		if known, ok := got.producers[pid]; (ok && known != b.seq || !ok && b.end() > s.expired) && !h.truncated {
+			return fmt.Sprintf("producer %d is at sequence %d (known %v), want %d", pid, known, ok, b.seq)
 		}
 	}
 	return ""
@@ -102,6 +102,28 @@ func (w *worker) compact(c *client) error {
 		w.cleaned++
 	}
 	return err
+}
+
+// expire makes a partition forget the producers that have been idle, as after producer.id.expiration.ms.
+func (w *worker) expire(c *client) error {
+	s, err := w.current(c)
+	if err != nil {
+		return err
+	}
+	w.model.mu.Lock()
+	c.h.settled.expired = max(c.h.settled.expired, s.end)
+	w.model.mu.Unlock()
+	cfg := c.log.Config()
+	limit := cfg.ProducerExpiryMs
+	cfg.ProducerExpiryMs = 1
+	c.log.SetConfig(cfg)
+	before := len(c.log.Producers())
+	c.log.Roll(w.node.now())
+	w.expired += int64(max(0, before-len(c.log.Producers())))
+	cfg = c.log.Config()
+	cfg.ProducerExpiryMs = limit
+	c.log.SetConfig(cfg)
+	return nil
 }
 
 // reconfigure changes a topic's configuration under way; a restart forgets it.

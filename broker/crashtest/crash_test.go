@@ -16,6 +16,15 @@
 //
 //	go test ./broker/crashtest -run TestCrash -crash.from=1 -crash.for=5m -crash.floor=100000 -timeout=0
 //
+// The fast floors (floor_test.go) are the same for one component alone: state files, journal, Raft state, partitions with their checkpoint. There a state
+// costs tens to hundreds of microseconds, so at a crash point every subset of up to 14 units is tried; a history has its fault (three kinds of failed
+// fsync, ENOSPC, EIO, a short write), recoveries crash inside and meet errors of the disk. TestPlantedFloors shows that each can fail.
+//
+//	go test ./broker/crashtest -run TestFloors -crash.from=1 -crash.for=15m -crash.results=FILE -timeout=0 -v
+//	go test ./broker/crashtest -run TestResults -crash.results=FILE
+//
+// A run goes on where the last line of its programme in FILE says "next"; TestResults adds the lines up, and refuses seeds that ran twice.
+//
 // A failing seed prints the command that runs it again and, with -crash.keep=DIR, leaves the disk there for `chronik wal verify`. Goroutines
 // make runs of one seed similar, not equal: run a seed several times (-count=20).
 package crashtest

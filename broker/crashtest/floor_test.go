@@ -210,7 +210,7 @@ func (r *floorRun) point(disk *vfs.Mem, at string) {
 	} else {
 		return
 	}
-	if r.weight == sparse && r.rng.IntN(12) != 0 {
+	if r.weight == sparse && r.rng.IntN(30) != 0 {
 		return
 	}
 	if size := 1 << min(n, exhaustive); n <= exhaustive && size > r.weight && r.rng.IntN(size/r.weight+1) != 0 {

@@ -6,7 +6,6 @@ import (
 
 	"chronik.dev/chronik/broker/partition"
 	"chronik.dev/chronik/broker/vfs"
-	"chronik.dev/chronik/broker/wal"
 )
 
 // floorPlants are bugs put into one component on purpose, by floor: it must find them.
@@ -31,8 +30,6 @@ var floorPlants = map[string][]plant{
 	},
 	"partitions": {
 		{name: "acknowledge before the sync", onQueue: func(j partition.Journal) partition.Journal { return newEager(j) }},
-		{name: "forget a truncation", onQueue: forget(wal.Truncated)},
-		{name: "forget a drop", onQueue: forget(wal.Dropped)},
 		{name: "journal without sync", onDisk: unsynced("/wal/0", vfs.OpSync)},
 		{name: "checkpoint without sync of the partition files", onDisk: unsynced("", vfs.OpSyncFS)},
 		{name: "recovery without sync", onRecovery: unsynced("/wal/0", vfs.OpSync)},

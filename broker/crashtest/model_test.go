@@ -26,6 +26,7 @@ type state struct {
 	exists     bool
 	start, end int64
 	batches    []record
+	expired    int64 // producers whose last batch ends at or below this offset may be forgotten
 }
 
 // eventKind is what a partition can be asked.
@@ -82,6 +83,7 @@ func (s state) apply(e *event, mine bool) state {
 		}
 		s.batches = s.batches[:n:n]
 		s.end = min(s.end, e.to)
+		s.expired = min(s.expired, s.end)
 	case evDelete:
 		s.start = max(s.start, e.to)
 	}
@@ -275,15 +277,15 @@ func (s state) differs(got *seen) string {
 	if len(got.batches) > len(want) {
 		return fmt.Sprintf("batch %+v was never acknowledged there", got.batches[len(want)])
 	}
-	last := map[int64]int32{}
+	last := map[int64]record{}
 	for _, r := range want {
 		if r.pid >= 0 {
-			last[r.pid] = r.seq
+			last[r.pid] = r
 		}
 	}
-	for pid, seq := range last {
-		if known, ok := got.producers[pid]; !ok || known != seq {
-			return fmt.Sprintf("producer %d is at sequence %d (known %v), want %d", pid, known, ok, seq)
+	for pid, r := range last {
+		if known, ok := got.producers[pid]; ok && known != r.seq || !ok && r.end() > s.expired {
+			return fmt.Sprintf("producer %d is at sequence %d (known %v), want %d", pid, known, ok, r.seq)
 		}
 	}
 	return ""

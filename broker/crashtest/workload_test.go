@@ -34,6 +34,7 @@ type worker struct {
 
 	open     []*client
 	retained int64  // times that retention moved a log start
+	expired  int64  // producers forgotten for being idle
 	cleaned  int64  // times that the cleaner made a log smaller, at least
 	ids      uint64 // producer ids drawn
 	bytes    int
@@ -105,6 +106,8 @@ func (w *worker) step() error {
 		return nil
 	case n < 96:
 		return w.model.wait(0)
+	case n < 98:
+		return w.expire(c)
 	}
 	return w.node.checkpoints.Run()
 }

@@ -21,12 +21,13 @@ import (
 type counts struct {
 	seeds, lives, steps, acks, saves      atomic.Int64
 	states, inner, again, torn, cleanings atomic.Int64
+	expired                               atomic.Int64 // producers forgotten for being idle
 	full, retained, cleaned               atomic.Int64 // lives that ended on a full disk; moves of a log start by retention; logs made smaller by the cleaner
 }
 
 func (c *counts) String() string {
-	return fmt.Sprintf("%d crash states (%d inside recovery, %d after it, %d with a torn write); %d seeds, %d lives of a node, %d clean stops, %d ends on a full disk, %d moves by retention, %d cleaned logs, %d requests, %d acknowledged, %d Raft saves",
-		c.states.Load(), c.inner.Load(), c.again.Load(), c.torn.Load(), c.seeds.Load(), c.lives.Load(), c.cleanings.Load(), c.full.Load(), c.retained.Load(), c.cleaned.Load(), c.steps.Load(),
+	return fmt.Sprintf("%d crash states (%d inside recovery, %d after it, %d with a torn write); %d seeds, %d lives of a node, %d clean stops, %d ends on a full disk, %d moves by retention, %d cleaned logs, %d producers expired, %d requests, %d acknowledged, %d Raft saves",
+		c.states.Load(), c.inner.Load(), c.again.Load(), c.torn.Load(), c.seeds.Load(), c.lives.Load(), c.cleanings.Load(), c.full.Load(), c.retained.Load(), c.cleaned.Load(), c.expired.Load(), c.steps.Load(),
 		c.acks.Load(), c.saves.Load())
 }
 
@@ -35,7 +36,7 @@ func (c *counts) fields() map[string]int64 {
 	return map[string]int64{
 		"states inside recovery": c.inner.Load(), "second recoveries": c.again.Load(), "states with a torn write": c.torn.Load(), "histories": c.seeds.Load(),
 		"lives of a node": c.lives.Load(), "clean stops": c.cleanings.Load(), "lives that ended on a full disk": c.full.Load(), "requests": c.steps.Load(),
-		"acknowledged": c.acks.Load(), "Raft saves": c.saves.Load(), "cleaned logs": c.cleaned.Load(), "moves of a log start by retention": c.retained.Load(),
+		"acknowledged": c.acks.Load(), "Raft saves": c.saves.Load(), "cleaned logs": c.cleaned.Load(), "producers expired": c.expired.Load(), "moves of a log start by retention": c.retained.Load(),
 	}
 }
 
@@ -151,7 +152,8 @@ func (w *world) live(steps int) error {
 	w.counts.acks.Add(int64(model.acks))
 	w.counts.retained.Add(w.worker.retained)
 	w.counts.cleaned.Add(w.worker.cleaned)
-	w.worker.retained, w.worker.cleaned = 0, 0
+	w.counts.expired.Add(w.worker.expired)
+	w.worker.retained, w.worker.cleaned, w.worker.expired = 0, 0, 0
 	w.counts.saves.Add(int64(raft.saves))
 	model.acks, model.stopped, raft.saves = 0, nil, 0
 	w.disk = next

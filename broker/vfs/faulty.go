@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,7 +18,7 @@ type SyncFailure uint8
 // The semantics of a failed Sync, SyncFS or DSync write.
 const (
 	StillDirty     SyncFailure = iota // pending writes stay pending; a later Sync writes them
-	CleanButLost                      // the page cache shows them and calls them clean; a later Sync succeeds and writes nothing (ext4, XFS)
+	CleanButLost                      // the page cache shows them and calls them clean; a later Sync succeeds and does not write them (ext4, XFS)
 	RevertedToDisk                    // the page cache shows what the disk has (Btrfs)
 )
 
@@ -329,8 +330,8 @@ func (x *faultyFile) Size() (int64, error) { return x.file.Size() }
 // failSync does to a file's pending units what a failed sync does. The caller holds the lock.
 func (m *Mem) failSync(n *node, how SyncFailure) {
 	switch how {
-	case CleanButLost:
-		m.settle(n, n.pending[:0])
+	case CleanButLost: // pages and the growth that they bring; a file that was made shorter is metadata
+		m.settle(n, slices.DeleteFunc(n.pending, func(u unit) bool { return u.data != nil || u.size >= u.at }))
 	case RevertedToDisk:
 		m.settle(n, n.pending[:0])
 		n.disk.truncate(n.disk.size)

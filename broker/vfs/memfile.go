@@ -115,9 +115,11 @@ func (m *Mem) write(n *node, p []byte, off int64) {
 	to := (end + Fragment - 1) / Fragment * Fragment
 	data := make([]byte, to-from)
 	n.cur.readAt(data, from)
-	if end > n.cur.size {
+	if was := n.toBe(); end > was { // also where a failed sync lost a size that the process sees: writing the bytes again brings it
 		m.seq++
-		n.pending = append(n.pending, unit{seq: m.seq, at: n.cur.size, size: end})
+		n.pending = append(n.pending, unit{seq: m.seq, at: was, size: end})
+	}
+	if end > n.cur.size {
 		m.used += end - n.cur.size
 		n.cur.size = end
 	}
@@ -130,6 +132,21 @@ func (m *Mem) write(n *node, p []byte, off int64) {
 	}
 	n.touched = m.seq
 	m.dirty[n] = struct{}{}
+}
+
+// toBe is the size that the file will have on the disk.
+func (n *node) toBe() int64 {
+	size := n.disk.size
+	for _, u := range n.pending {
+		switch {
+		case u.data != nil:
+		case u.size >= u.at:
+			size = max(size, u.size)
+		default:
+			size = u.size
+		}
+	}
+	return size
 }
 
 // idle says whether a fragment is zeros that are written where there is nothing but zeros, as a file is made longer: kept or lost, it is the same.
