@@ -376,7 +376,7 @@ func (e *enumeration) recover(image *vfs.Mem, rough bool, depth int) error {
 				}
 			}
 		})
-	case draw == 1 && depth < 2:
+	case draw == 1 && depth < 2 && !e.holds():
 		return e.failing(image, rough, depth)
 	}
 	found, err := e.promise.judge(fsys, image, rough, "")
@@ -397,6 +397,12 @@ func (e *enumeration) recover(image *vfs.Mem, rough bool, depth int) error {
 		return fmt.Errorf("second recovery: %w", err)
 	}
 	return nil
+}
+
+// holds says that a recovery which meets an error of the disk may stop a part and hold its frames for a repair: TestFaults judges that.
+func (e *enumeration) holds() bool {
+	_, partitions := e.promise.(*partPromise)
+	return partitions
 }
 
 // failing recovers on a disk that fails once: the recovery may fail, and the next one must find everything.

@@ -92,7 +92,7 @@ func TestResults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Printf("%d crash states, 0 failures\n", total)
+	fmt.Printf("%d crash states in runs without a failure\n", total)
 	for _, name := range slices.Sorted(maps.Keys(sums)) {
 		r := sums[name]
 		fmt.Printf("\n%s: %d states in %.0f s of two or fewer processors, seeds up to %d\n", name, r.States, r.Seconds, r.Next-1)
