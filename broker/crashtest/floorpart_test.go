@@ -25,7 +25,6 @@ type partFloor struct {
 
 	mu      sync.Mutex
 	founded bool
-	version int // of the promise
 }
 
 func newPartitions(seed uint64, p plant) component {
