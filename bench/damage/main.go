@@ -62,7 +62,7 @@ func (t *tally) of(o outcome) (n int) {
 type options struct {
 	flips, sectors, perClass int
 	seed                     uint64
-	dir, kafka               string
+	dir, kafka, states       string
 	port                     int
 	patience                 time.Duration
 	verbose                  bool
@@ -83,6 +83,7 @@ func main() {
 	flag.Uint64Var(&o.seed, "seed", 1, "seed of bits and places")
 	flag.StringVar(&o.dir, "dir", "", "scratch directory; default a new one in /dev/shm, else in the temporary directory")
 	flag.StringVar(&o.kafka, "kafka", "../../../shared/anchors/kafka", "the script that runs Apache Kafka")
+	flag.StringVar(&o.states, "kafka-states", "killed,closed", "how Apache Kafka is ended before the damage")
 	flag.IntVar(&o.port, "port", 33100, "port of Apache Kafka's broker; its controller is on this + 1001")
 	flag.DurationVar(&o.patience, "patience", 20*time.Second, "a start that takes longer hangs")
 	flag.BoolVar(&o.verbose, "v", false, "one line per fault, on stderr")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"strings"
 	"time"
 )
@@ -41,7 +42,7 @@ type failing interface {
 
 // outcomes counts what became of the rounds of one fault.
 type outcomes struct {
-	rounds, hits, ended, wentOn int
+	rounds, hits, ended, wentOn, mended int
 }
 
 // hit is one round with a disk that fails for a while.
@@ -51,6 +52,7 @@ type hit struct {
 	ended        bool   // the node ended by itself
 	reason       string // its last words
 	verify       int    // exit code of wal verify; -1: not run
+	mended       bool   // partitions were stopped, and repair plan --apply brought them back without loss
 	took         time.Duration
 }
 
@@ -87,8 +89,8 @@ func (p *program) faultRound(ctx context.Context, round int, readBack bool) erro
 	if err := p.settle(ctx, h, before); err != nil {
 		return fmt.Errorf("%s on %q: %w", h.fault, h.where, err)
 	}
-	fmt.Printf(`{"round":%d,"fault":%q,"where":%q,"hits":%d,"acked_before":%d,"acked":%d,"ended":%t,"verify":%d,"back_ms":%d,"reason":%q}`+"\n",
-		round, h.fault, h.where, h.count, acked, p.ledger.ackedCount(), h.ended, h.verify, h.took.Milliseconds(), h.reason)
+	fmt.Printf(`{"round":%d,"fault":%q,"where":%q,"hits":%d,"acked_before":%d,"acked":%d,"ended":%t,"repaired":%t,"verify":%d,"back_ms":%d,"reason":%q}`+"\n",
+		round, h.fault, h.where, h.count, acked, p.ledger.ackedCount(), h.ended, h.mended, h.verify, h.took.Milliseconds(), h.reason)
 	p.count(h)
 	if !readBack {
 		return nil
@@ -128,6 +130,9 @@ func (p *program) stumble(h *hit) error {
 func (p *program) settle(ctx context.Context, h *hit, before *raftState) error {
 	began := time.Now()
 	defer func() { h.took = time.Since(began) }()
+	if !h.ended && h.count > 0 && h.fault == faultWrite { // a partition whose file cannot be written is stopped, by name, and the node goes on
+		return p.mend(h)
+	}
 	if !h.ended {
 		if err := p.goesOn(h); err != nil {
 			return err
@@ -156,6 +161,26 @@ func (p *program) settle(ctx context.Context, h *hit, before *raftState) error {
 		before.Term, before.Vote = r.Term, r.Vote
 	}
 	return sameRaft(before, after)
+}
+
+// mend ends the node and repairs what it stopped: that must cost nothing, for the journal holds what the partition files lack.
+func (p *program) mend(h *hit) error {
+	if h.ended, h.reason = p.node.Ended(500 * time.Millisecond); !h.ended {
+		if err := p.node.Kill(); err != nil {
+			return err
+		}
+	}
+	var out string
+	if h.verify, out = p.node.Verify(); h.verify != 0 && h.verify != 4 {
+		plan, err := exec.Command(p.node.Bin, "repair", "plan", "--dir", p.node.Dir, "--apply").CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("wal verify exits %d:\n%s\nand repair plan --apply: %w:\n%s", h.verify, out, err, plan)
+		}
+		h.mended = true
+	}
+	took, err := p.node.Start()
+	p.starts = append(p.starts, took)
+	return err
 }
 
 // goesOn waits until producers are answered again, or the node ends after all.
@@ -204,9 +229,12 @@ func (p *program) count(h *hit) {
 	}
 	o.rounds++
 	o.hits += h.count
-	if h.ended {
+	switch {
+	case h.ended:
 		o.ended++
-	} else {
+	case h.mended:
+		o.mended++
+	default:
 		o.wentOn++
 	}
 }
@@ -215,8 +243,8 @@ func (p *program) count(h *hit) {
 func (p *program) summary() {
 	for _, fault := range append(fuseFaults, faultFull) {
 		if o := p.outcomes[fault]; o != nil {
-			fmt.Printf("killcheck: %s: %d rounds, %d calls hit; the node went on %d times, ended with the reason and started again %d times\n",
-				fault, o.rounds, o.hits, o.wentOn, o.ended)
+			fmt.Printf("killcheck: %s: %d rounds, %d calls hit; the node went on %d times, ended with the reason and started again %d times, stopped partitions that repair brought back whole %d times\n",
+				fault, o.rounds, o.hits, o.wentOn, o.ended, o.mended)
 		}
 	}
 }
