@@ -66,7 +66,12 @@ func CompareStates(a, b State) int {
 // Run makes one checkpoint. A full disk or a single partition's failure delays only that partition (its last State is listed again, and
 // the journal keeps its frames) and is logged. ErrNoSpace: there was no room for the checkpoint itself, or no file descriptor; the one before it
 // still holds, and Run may be called again. Any other error is final.
-func (c *Checkpointer) Run() error {
+func (c *Checkpointer) Run() error { return c.make(true) }
+
+// Settle is Run but for the journal, which keeps what it has: the cut of a boot must stay known until something is written behind it.
+func (c *Checkpointer) Settle() error { return c.make(false) }
+
+func (c *Checkpointer) make(free bool) error {
 	c.run.Lock()
 	defer c.run.Unlock()
 	synced := c.journal.Synced()
@@ -105,7 +110,10 @@ func (c *Checkpointer) Run() error {
 	c.last = ck
 	c.dirs = c.dirs[len(dirs):]
 	c.mu.Unlock()
-	freed := c.journal.FreeBelow(ck.LSN + 1)
+	var freed error
+	if free {
+		freed = c.journal.FreeBelow(ck.LSN + 1)
+	}
 	if vfs.NoRoom(freed) {
 		freed = refused("the journal is not freed: ", freed)
 	}

@@ -250,7 +250,7 @@ func (s *scan) settleLoss(r *Result) error {
 	if !undecided && !slices.ContainsFunc(s.report.Partitions, func(p PartitionReport) bool { return p.Status == Repaired }) {
 		return nil
 	}
-	err := r.Checkpointer.Run()
+	err := r.Checkpointer.Settle()
 	if err == nil {
 		return nil
 	}

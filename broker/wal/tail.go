@@ -253,7 +253,10 @@ func (in *inspector) tail(it *item, floor LSN) error {
 		f.lose(lost[i].LSN)
 	}
 	f.Evidence = "past the floor, and not as an interrupted write leaves it: it may have been acknowledged, or interrupted inside a sector"
-	inv.end.first, inv.end.lost = f.FirstLSN, lost
+	inv.end.first, inv.end.lost = first, lost
+	for i := 0; i < len(kept) && kept[i].LSN == inv.end.first; i++ {
+		inv.end.first++ // of what is not kept nothing may be known, so the lost ones that are do not tell where the cut begins
+	}
 	it.frames, it.damaged = kept, lost
 	inv.Tail = tailOf(it, kept)
 	inv.Tail.Finding = &f
