@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -173,7 +174,11 @@ func (x *transcript) members() {
 	leave("unknown member", "j", "x")
 	leave("good", "j", id)
 	x.describe("j")
-	list := call1[*kmsg.ListGroupsResponse](x.p, at(kmsg.NewPtrListGroupsRequest(), 5))
+	var list *kmsg.ListGroupsResponse
+	eventually(x.p.t, "all groups are loaded", func() bool {
+		list = call1[*kmsg.ListGroupsResponse](x.p, at(kmsg.NewPtrListGroupsRequest(), 5))
+		return list.ErrorCode != kerr.CoordinatorLoadInProgress.Code
+	})
 	for _, g := range []string{"g", "j"} {
 		for _, l := range list.Groups {
 			if l.Group == g {
