@@ -8,6 +8,7 @@ import sys
 from collections import defaultdict
 
 FIGURES = {"sync64": ["rec_s", "p50_ms"], "sync1": ["p50_ms"], "batch10": ["mb_s"], "batch100": ["mb_s"], "paced": ["p99_ms"], "fetch": ["mb_s"]}
+WARM = 3  # seconds that kload leaves out of its own figures
 
 runs = defaultdict(lambda: defaultdict(dict))
 with open(sys.argv[1]) as f:
@@ -20,7 +21,7 @@ with open(sys.argv[1]) as f:
             if figure in result:
                 runs[run["workload"], figure][run["broker"]][run["round"]] = result[figure]
         if run["workload"] in ("batch10", "batch100"):
-            produced = result["mb_s"] * 1e6 * run["secs"]
+            produced = result["mb_s"] * 1e6 * (run["secs"] + WARM)
             cpu, written = run["used"]
             runs[run["workload"], "cpu_s/GB"][run["broker"]][run["round"]] = cpu / (produced / 1e9)
             runs[run["workload"], "written"][run["broker"]][run["round"]] = written / produced
