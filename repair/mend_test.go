@@ -55,22 +55,29 @@ func TestMendLostRange(t *testing.T) {
 	mustVerify(t, n.kill())
 }
 
-// TestMendHeld: a node has started on the damage, stopped the partition and held its frames; the plan reads them back.
-func TestMendHeld(t *testing.T) {
+// heldPartition is the disk of a node that started on damage to acknowledged records of t-0, which are all, stopped the partition and held its frames.
+func heldPartition(t *testing.T) (all []string, m *vfs.Mem) {
+	t.Helper()
 	n := startNode(t, vfs.NewMem(1))
 	n.create("t", 1)
 	n.produce("t", 0, 3, "v")
 	n.stop()
 	n = startNode(t, n.fs)
 	n.produce("t", 0, 10, "w")
-	all := n.read("t", 0)
-	m := n.kill()
+	all = n.read("t", 0)
+	m = n.kill()
 	damagedGroup(t, m, lastGroup(t, m).Head.FirstLSN-3)
 	n = startNode(t, m)
 	if _, err := n.b.Log("t", 0); err == nil {
 		t.Fatal("the partition is not stopped")
 	}
 	n.stop() // with a checkpoint that frees the journal
+	return all, m
+}
+
+// TestMendHeld: a node has started on the damage, stopped the partition and held its frames; the plan reads them back.
+func TestMendHeld(t *testing.T) {
+	all, m := heldPartition(t)
 	p, n := repaired(t, m, Mend)
 	if got := n.read("t", 0); !slices.Equal(got, all[:18]) || p.LossTotal != 8 {
 		t.Fatalf("%d records are served, the plan loses %d: %+v", len(got), p.LossTotal, p.Loss)
@@ -80,16 +87,7 @@ func TestMendHeld(t *testing.T) {
 
 // TestMendHeldNoCheckpoint: the same, and then the checkpoint is lost, which knew of the frames that are held: the plan names them.
 func TestMendHeldNoCheckpoint(t *testing.T) {
-	n := startNode(t, vfs.NewMem(1))
-	n.create("t", 1)
-	n.produce("t", 0, 3, "v")
-	n.stop()
-	n = startNode(t, n.fs)
-	n.produce("t", 0, 10, "w")
-	m := n.kill()
-	damagedGroup(t, m, lastGroup(t, m).Head.FirstLSN-3)
-	n = startNode(t, m)
-	n.stop()
+	_, m := heldPartition(t)
 	for _, c := range []string{"0", "1"} {
 		must(t, m.Flip(root+"/wal/checkpoint."+c, 60, 1))
 	}
